@@ -1,0 +1,78 @@
+# Needs make (GNU, 3.81 or newer) and Python 3.11 or newer; `make PYTHON=python3.12 run` chooses another Python.
+
+PYTHON ?= python3
+UV ?= uv
+
+PY := .venv/bin/python
+SAM := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 sam
+LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-header
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test test-long check lint build format lock clean local-environment dev-environment sam-environment
+
+# $(call install,LOCK,FOLDER): the environment FOLDER with what requirements/LOCK.txt pins. The copy of the lock that is
+# left in it says what is installed, so this is done once for each content of the lock.
+define install
+@if ! cmp -s requirements/$(1).txt $(2)/$(1).installed; then \
+	set -e; \
+	if ! test -x $(2)/bin/python; then \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+			echo "Modelkeep needs Python 3.11 or newer, found: `$(PYTHON) --version 2>&1`."; \
+			echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }; \
+		echo "Making $(2)…"; \
+		$(PYTHON) -m venv $(2); \
+	fi; \
+	echo "Installing requirements/$(1).txt into $(2) (once; this takes a few minutes)…"; \
+	$(2)/bin/python -m pip install --disable-pip-version-check --progress-bar on \
+		--require-hashes -r requirements/$(1).txt; \
+	cp requirements/$(1).txt $(2)/$(1).installed; \
+fi
+endef
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: local-environment ## the whole registry on http://localhost:8000 (MODELKEEP_PORT, MODELKEEP_DATA); Ctrl-C stops it
+	@PYTHONPATH=.:layers/registry exec $(PY) -m local
+
+test: dev-environment ## all tests but the long ones
+	$(PY) -m pytest -m "not long"
+
+test-long: dev-environment ## the tests that take minutes
+	$(PY) -m pytest -m long
+
+check: lint build test ## everything that CI checks: lint, types, import rules, template, build, tests
+
+lint: dev-environment sam-environment ## ruff, mypy, import rules, template
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy -p registry
+	.venv/bin/lint-imports
+	$(SAM) validate --lint
+
+build: sam-environment ## what `sam deploy` ships, into .aws-sam/
+	$(SAM) build
+
+format: dev-environment ## format the code
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+lock: ## renew the pins from requirements/*.in (needs uv, https://docs.astral.sh/uv/)
+	$(LOCK) --upgrade layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
+	$(LOCK) --upgrade requirements/local.in -c layers/dependencies/requirements.txt -o requirements/local.txt
+	$(LOCK) --upgrade requirements/dev.in -c requirements/local.txt -o requirements/dev.txt
+	$(LOCK) --upgrade requirements/sam.in -o requirements/sam.txt
+
+clean: ## remove what was built and cached; .venv, .cache and .modelkeep (your data) stay
+	rm -rf .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
+
+local-environment:
+	$(call install,local,.venv)
+
+dev-environment:
+	$(call install,dev,.venv)
+
+sam-environment:
+	$(call install,sam,.venv-sam)

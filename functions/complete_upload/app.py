@@ -1,0 +1,21 @@
+"""POST /ai-models/upload/{upload_id}/complete: all has been sent."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from registry.schemas import Upload
+from registry.uploads import completing, showing
+from registry.web import Caller, create_handler
+
+router = APIRouter()
+
+
+@router.post("/ai-models/upload/{upload_id}/complete", operation_id="complete_upload")
+def complete_upload(principal: Caller, response: Response, upload_id: str) -> Upload:
+    """Finish an upload: 200 once its version is published, 202 while it is processed. May be repeated."""
+    upload = completing.complete_upload(principal=principal, upload_id=upload_id)
+    response.status_code = 202 if upload.status in ("uploading", "processing") else 200
+    return showing.show(upload, urls=False)[0]
+
+
+lambda_handler = create_handler(router)

@@ -1,0 +1,12 @@
+"""S3's ObjectCreated below the inbox, or our own word: an upload is woken and worked on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from registry.uploads import receiving
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> None:
+    """Works on what the event names; raises where it should come again."""
+    receiving.receive(event, seconds=receiving.seconds_left(context))

@@ -1,0 +1,13 @@
+"""On a schedule: what was lost, has died or is overdue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from registry.uploads import sweeping
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> None:
+    """Looks at what is due; `{"detail": {"all": true}}`: at all that is open, as after a crash."""
+    del context
+    sweeping.sweep(everything=bool((event.get("detail") or {}).get("all")))

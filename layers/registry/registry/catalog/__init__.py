@@ -1,0 +1,1 @@
+"""The catalog: versions and their files in DynamoDB, from reservation to tombstone."""

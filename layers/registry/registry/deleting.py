@@ -1,0 +1,72 @@
+"""Deleting versions: invisible at once, then the objects, then the records; finished by the sweep if need be."""
+
+from __future__ import annotations
+
+import time
+
+from registry import naming
+from registry.auth import Principal, authorise
+from registry.catalog import changing, reading
+from registry.errors import InvalidError, NotFoundError
+from registry.records import VersionRow, WorkRow
+from registry.schemas import Deleted
+from registry.settings import get_settings
+from registry.storage import multiparts, objects
+
+_NAMED = 100  # versions that a refusal lists
+
+
+def delete_model(
+    *, principal: Principal, user_id: str, model_id: str, version: str | None, every: bool
+) -> tuple[Deleted, bool]:
+    """Deletes one version, the only one, or all (`every`). What was deleted, and whether it is gone by now."""
+    naming.check_user_id(user_id)
+    naming.check_model_id(model_id)
+    authorise(principal, "write", user_id, model_id)
+    if version is not None and every:
+        raise InvalidError("give either version or all=true", code="version_or_all")
+    rows = _choose(user_id, model_id, version, every=every)
+    end = time.monotonic() + get_settings().wait_seconds if get_settings().wait_seconds else None
+    works = [changing.begin_delete(row, due=time.time() + get_settings().recheck_seconds) for row in rows]
+    gone = True
+    for work in works:
+        if work is not None and (end is None or time.monotonic() < end):
+            finish_delete(work)
+        elif work is not None:
+            gone = False
+    names = [row.version for row in rows]
+    answer = Deleted(user_id=user_id, model_id=model_id, versions=names, status="deleted" if gone else "deleting")
+    return answer, gone
+
+
+def _choose(user_id: str, model_id: str, version: str | None, *, every: bool) -> list[VersionRow]:
+    if version is not None:
+        return [reading.get_version(user_id, model_id, version)]
+    rows = _versions(user_id, model_id, limit=None if every else _NAMED)
+    if not rows:
+        raise NotFoundError(f"Model {model_id!r} of user {user_id!r} not found", code="model_not_found")
+    if len(rows) > 1 and not every:
+        names = ", ".join(row.version for row in rows)
+        raise InvalidError(
+            f"Model {model_id!r} has several versions ({names}): give version, or all=true", code="several_versions"
+        )
+    return rows
+
+
+def _versions(user_id: str, model_id: str, *, limit: int | None) -> list[VersionRow]:
+    rows: list[VersionRow] = []
+    cursor: str | None = None
+    while True:
+        page = reading.list_versions(user_id, model_id, limit=min(limit or 1_000, 1_000), cursor=cursor)
+        rows += page.versions
+        cursor = page.cursor
+        if cursor is None or (limit is not None and len(rows) >= limit):
+            return rows[:limit]
+
+
+def finish_delete(work: WorkRow) -> None:
+    """Removes a version's objects and records; may be done twice, and again after dying anywhere in it."""
+    multiparts.abort_prefix(work.prefix)
+    objects.delete_prefix(work.prefix)
+    objects.delete_object(naming.archive_key(work.user_id, work.model_id, work.version, work.upload_id))
+    changing.finish_delete(work)

@@ -1,0 +1,129 @@
+"""Names and S3 keys: what an id may look like, and the only place where keys are put together or taken apart."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from dataclasses import dataclass
+
+from registry.errors import InvalidError
+from registry.settings import get_settings
+
+_MODEL_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_USER_ID = re.compile(r"[A-Za-z0-9._@|+-]{1,128}")
+_UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
+RESERVED_USER_IDS = frozenset({"upload", "search", "tokens", "grants", "groups", "me", "health", "docs", "admin"})
+MAX_KEY_BYTES = 1024  # S3's limit
+ARCHIVE_SLOT = "archive"
+
+
+def check_user_id(user_id: str) -> str:
+    """The user id, or InvalidError."""
+    if not _USER_ID.fullmatch(user_id) or user_id in (".", ".."):
+        raise InvalidError(
+            "user_id must be 1 to 128 of A-Z a-z 0-9 . _ @ | + - and not '.' or '..'", code="bad_user_id"
+        )
+    if user_id in RESERVED_USER_IDS or user_id.startswith("_"):
+        raise InvalidError(f"user_id {user_id!r} is reserved", code="bad_user_id")
+    return user_id
+
+
+def check_model_id(model_id: str) -> str:
+    """The model id, or InvalidError."""
+    if not _MODEL_ID.fullmatch(model_id) or model_id in (".", ".."):
+        raise InvalidError("model_id must be 1 to 128 of A-Z a-z 0-9 . _ - and not '.' or '..'", code="bad_model_id")
+    return model_id
+
+
+def check_version(version: str) -> str:
+    """The version's name, or InvalidError; `latest` is what readers call the newest and names none."""
+    if not _MODEL_ID.fullmatch(version) or version in (".", "..", "latest"):
+        raise InvalidError(
+            "version must be 1 to 128 of A-Z a-z 0-9 . _ - and not '.', '..' or 'latest'", code="bad_version"
+        )
+    return version
+
+
+def check_upload_id(upload_id: str) -> str:
+    """The upload id, or InvalidError."""
+    if not _UPLOAD_ID.fullmatch(upload_id):
+        raise InvalidError("upload_id must be 32 hex digits", code="bad_upload_id")
+    return upload_id
+
+
+def new_upload_id() -> str:
+    """A fresh upload id: 48 bits of milliseconds, so that ids sort by age, then 80 random ones."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def escape_user_id(user_id: str) -> str:
+    """The user id as keys carry it: `|` and `+`, which S3 tools mishandle, as =7C and =2B (`=` is in no user id)."""
+    return user_id.replace("|", "=7C").replace("+", "=2B")
+
+
+def unescape_user_id(text: str) -> str:
+    """The inverse of `escape_user_id`."""
+    return text.replace("=7C", "|").replace("=2B", "+")
+
+
+def version_prefix(user_id: str, model_id: str, version: str, *, attempt: str | None = None) -> str:
+    """Where a version's files lie; with `attempt` (an upload id) apart from an earlier attempt at the same name."""
+    suffix = f"~{attempt}" if attempt else ""
+    return f"{get_settings().models_prefix}{escape_user_id(user_id)}/{model_id}/{version}{suffix}/"
+
+
+def file_key(prefix: str, path: str) -> str:
+    """The key of a version's file; InvalidError where S3's 1,024 bytes do not hold it."""
+    key = prefix + path
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise InvalidError(
+            f"path {path[:80]!r} is too long: with the ids before it a key may have {MAX_KEY_BYTES} bytes",
+            code="path_too_long",
+        )
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class InboxKey:
+    """What an inbox key says: whose upload, which one, and which of its files (`archive`, or a file's number)."""
+
+    user_id: str
+    upload_id: str
+    slot: str
+
+
+def inbox_prefix(user_id: str, upload_id: str) -> str:
+    """Where one upload's untrusted bytes arrive."""
+    return f"{get_settings().inbox_prefix}{escape_user_id(user_id)}/{upload_id}/"
+
+
+def inbox_key(user_id: str, upload_id: str, slot: str | int) -> str:
+    """The inbox key of one file of an upload; never made of the client's path."""
+    name = f"{slot:06d}" if isinstance(slot, int) else slot
+    return inbox_prefix(user_id, upload_id) + name
+
+
+def parse_inbox_key(key: str) -> InboxKey | None:
+    """What an inbox key says; None for any key that `inbox_key` never makes."""
+    prefix = get_settings().inbox_prefix
+    parts = key.removeprefix(prefix).split("/")
+    if not key.startswith(prefix) or len(parts) != 3:
+        return None
+    user, upload_id, slot = parts
+    if not _UPLOAD_ID.fullmatch(upload_id) or not (slot == ARCHIVE_SLOT or re.fullmatch(r"[0-9]{6}", slot)):
+        return None
+    user_id = unescape_user_id(user)
+    if not _USER_ID.fullmatch(user_id):
+        return None
+    return InboxKey(user_id, upload_id, slot)
+
+
+def archive_key(user_id: str, model_id: str, version: str, upload_id: str) -> str:
+    """Where the ZIP of a whole version is kept once built."""
+    return f"{get_settings().archives_prefix}{escape_user_id(user_id)}/{model_id}/{version}/{upload_id}.zip"
+
+
+def last_segment(filename: str) -> str:
+    """What a client means by a file name that may be a whole path of its own machine."""
+    return filename.replace("\\", "/").rsplit("/", 1)[-1]

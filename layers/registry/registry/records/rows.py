@@ -1,0 +1,227 @@
+"""The rows of the one DynamoDB table.
+
+| row            | pk                 | sk                       | what it is                                  |
+| :------------- | :----------------- | :----------------------- | :------------------------------------------ |
+| VersionRow     | M#user#model       | V#version                | a version, from reservation to tombstone    |
+| ModelRow       | M#user#model       | #                        | the highest vN ever used                    |
+| ManifestRow    | F#upload_id        | path of its first file   | up to 100 files of a version, by path       |
+| PostingRow     | P#user#a or i#term | created#model#version    | a hint: this version has that term (search) |
+| WordRow        | W#user             | word                     | the vocabulary that expands a prefix        |
+| DigestRow      | D#user#sha256      | upload_id                | a hint: where these bytes lie               |
+| UploadRow      | A#upload_id        | #                        | one attempt to make a version               |
+| SpecRow        | A#upload_id        | S#number                 | up to 100 files of it, as asked for         |
+| ResultRow      | A#upload_id        | R#number                 | what became of those 100                    |
+| ProgressRow    | A#upload_id        | P                        | how many of them are done, and their bytes  |
+| OpenRow        | O#user             | upload_id                | the user's open uploads                     |
+| IdempotencyRow | I#user#hash        | #                        | which upload an Idempotency-Key started     |
+| ArchiveRow     | Z#upload_id        | #                        | who builds a version's ZIP                  |
+| WorkRow        | WK#shard           | due#upload_id            | what the sweep has to look at, and when     |
+
+`expires` is DynamoDB's TTL: seconds since 1970. Readers never count on it having come true.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pynamodb.attributes import (
+    BooleanAttribute,
+    JSONAttribute,
+    MapAttribute,
+    NumberAttribute,
+    NumberSetAttribute,
+    UnicodeAttribute,
+)
+from pynamodb.connection.table import TableConnection
+from pynamodb.expressions.condition import Condition as Condition
+from pynamodb.models import Model
+
+from registry.settings import get_settings
+
+R = TypeVar("R", bound="Row")
+FILES_A_ROW = 100  # a row of 100 files is some 25 KB: a page of 1,000 is ten of them, a look-up reads one
+_POOL = 32
+
+
+class _TableName:
+    """The table's name, read at first use: importing does nothing."""
+
+    def __get__(self, instance: object, owner: type) -> str:
+        return get_settings().table
+
+
+class Row(Model):
+    """What all rows share: one table, one connection."""
+
+    class Meta:
+        table_name = _TableName()
+        max_pool_connections = _POOL
+        connect_timeout_seconds = 2
+        read_timeout_seconds = 8  # pynamodb's 30 s outlive API Gateway's patience
+        max_retry_attempts = 5
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    expires = NumberAttribute(null=True)
+
+    @classmethod
+    def _get_connection(cls) -> TableConnection:
+        return super()._get_connection() if cls is Row else Row._get_connection()
+
+    @classmethod
+    def find(cls: type[R], pk: str, sk: str = "#") -> R | None:
+        """The row as it is now (a consistent read), or None."""
+        try:
+            return cls.get(pk, sk, consistent_read=True)
+        except cls.DoesNotExist:
+            return None
+
+
+class VersionRow(Row):
+    """A version. `fields` are VersionFields; `files` are the packed files that fit inline, by path."""
+
+    status = UnicodeAttribute()  # uploading, ready, deleting, gone
+    user_id = UnicodeAttribute()
+    model_id = UnicodeAttribute()
+    version = UnicodeAttribute()
+    upload_id = UnicodeAttribute()
+    prefix = UnicodeAttribute()
+    created = UnicodeAttribute(null=True)
+    updated = UnicodeAttribute(null=True)
+    rev = NumberAttribute(default=0)
+    active = BooleanAttribute(default=True)
+    fields: Any = JSONAttribute(null=True)
+    files: Any = JSONAttribute(null=True)
+    file_count = NumberAttribute(default=0)
+    total_size = NumberAttribute(default=0)
+    primary = UnicodeAttribute(null=True)
+
+
+class ModelRow(Row):
+    """The highest N of all versions vN that were ever reserved."""
+
+    highest = NumberAttribute(default=0)
+
+
+class ManifestRow(Row):
+    """Packed files of a version, by path."""
+
+    files: Any = JSONAttribute()
+
+
+class PostingRow(Row):
+    """A version's term; `rev` is the version's revision that wrote it, `token` tells one writing from another."""
+
+    upload_id = UnicodeAttribute()
+    rev = NumberAttribute(default=0)
+    token = UnicodeAttribute(null=True)
+
+
+class WordRow(Row):
+    """A word that some version of the user holds; `token` changes whenever it is written."""
+
+    token = UnicodeAttribute()
+
+
+class DigestRow(Row):
+    """Where bytes with this digest lie."""
+
+    key = UnicodeAttribute()
+    etag = UnicodeAttribute()
+    size = NumberAttribute()
+    crc32 = NumberAttribute(null=True)
+    model_id = UnicodeAttribute()
+    version = UnicodeAttribute()
+
+
+class UploadRow(Row):
+    """One attempt to make a version; who may work on it (`lease_until`, `fence`) and how often it was woken."""
+
+    upload_id = UnicodeAttribute()
+    user_id = UnicodeAttribute()
+    model_id = UnicodeAttribute()
+    version = UnicodeAttribute()
+    principal = UnicodeAttribute()
+    kind = UnicodeAttribute()  # form, folder, archive, files
+    status = UnicodeAttribute()
+    code = UnicodeAttribute(null=True)
+    detail = UnicodeAttribute(null=True)
+    prefix = UnicodeAttribute()
+    fields: Any = JSONAttribute()
+    primary = UnicodeAttribute(null=True)
+    archive: Any = JSONAttribute(null=True)
+    created = UnicodeAttribute()
+    expires_at = NumberAttribute()
+    wake = NumberAttribute(default=0)
+    lease_until = NumberAttribute(default=0)
+    fence = NumberAttribute(default=0)
+    hops = NumberAttribute(default=0)
+    file_count = NumberAttribute(default=0)
+    bytes_total = NumberAttribute(default=0)
+    rows = NumberAttribute(default=0)  # how many rows of files it has,
+    row_set = NumberSetAttribute(null=True)  # which ones,
+    next_row = NumberAttribute(default=0)  # and the next number that nobody has used
+    source_rows = NumberSetAttribute(null=True)  # rows with files that are to be copied from versions that have them
+    complete = BooleanAttribute(default=False)
+    due = UnicodeAttribute(null=True)
+
+
+class SpecRow(Row):
+    """Up to 100 files as a client announced them."""
+
+    files: Any = JSONAttribute()
+
+
+class ResultRow(Row):
+    """What became of them: `done` by the file's number (JSON text), `multiparts` likewise (S3's upload ids)."""
+
+    done: Any = MapAttribute(default=dict)  # type: ignore[no-untyped-call]
+    multiparts: Any = MapAttribute(default=dict)  # type: ignore[no-untyped-call]
+
+
+class ProgressRow(Row):
+    """How far an upload is, by its rows: bytes that are stored, rows that are done."""
+
+    stored: Any = MapAttribute(default=dict)  # type: ignore[no-untyped-call]
+    done = NumberSetAttribute(null=True)
+
+
+class OpenRow(Row):
+    """An open upload, under its user."""
+
+
+class IdempotencyRow(Row):
+    """The upload that an Idempotency-Key started, and what was asked then."""
+
+    upload_id = UnicodeAttribute()
+    request = UnicodeAttribute()
+
+
+class ArchiveRow(Row):
+    """Who builds a version's ZIP, and until when nobody else does."""
+
+    lease_until = NumberAttribute(default=0)
+    fence = NumberAttribute(default=0)
+
+
+class WorkRow(Row):
+    """Something unfinished. `kind`: upload (look at it), delete (finish it), purge (delete
+    once more what lies there), archive (drop a ZIP that was built for download)."""
+
+    kind = UnicodeAttribute()
+    upload_id = UnicodeAttribute()
+    user_id = UnicodeAttribute()
+    model_id = UnicodeAttribute()
+    version = UnicodeAttribute()
+    prefix = UnicodeAttribute()
+
+
+def create_table() -> None:
+    """Makes the table where the template did not: locally and in tests. Does nothing if it is there."""
+    if not Row.exists():
+        Row.create_table(wait=True, billing_mode="PAY_PER_REQUEST")
+
+
+def reset_connection() -> None:
+    """Forgets the connection, for tests that change servers."""
+    Row._connection = None

@@ -1,0 +1,85 @@
+"""Everything that may differ between two installations, read once from `REGISTRY_*`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+
+MIB = 1024 * 1024
+DAY_SECONDS = 86_400
+
+
+class SettingsError(RuntimeError):
+    """A variable is missing or wrong; the text names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One installation. Each field is the variable `REGISTRY_<FIELD>`; 0 switches a limit off where that is said."""
+
+    bucket: str
+    table: str
+    # "authorizer": API Gateway's authorizer says who calls, and nobody gets in without. "off": everybody may all.
+    authentication: str = "authorizer"
+    inbox_prefix: str = "modelkeep/uploads/"
+    archives_prefix: str = "modelkeep/archives/"
+    # Presigned URLs carry the host that they are signed for: where clients reach S3, if not where functions do.
+    public_s3_endpoint: str = ""
+    # Lambda takes 6 MB a request, base64 makes 4/3 of it, and the form around the file wants some: 4 MiB. 0: no limit.
+    request_limit_bytes: int = 4 * MIB
+    # The same limit holds for answers; larger ones are redirected to S3. 0: all bytes are answered here.
+    inline_limit_bytes: int = 4 * MIB
+    # API Gateway gives up after 29 s; what takes longer is answered 202 or 307 before. 0: wait to the end.
+    wait_seconds: int = 20
+    url_expires_seconds: int = 3600
+    lease_seconds: int = 60
+    upload_expires_seconds: int = 7 * DAY_SECONDS
+    tombstone_expires_seconds: int = 7 * DAY_SECONDS
+    # How long the sweep leaves an open upload alone after it was last looked at.
+    recheck_seconds: int = 60
+    # A version's ZIP, once built for download, is kept this long.
+    archive_expires_seconds: int = 7 * DAY_SECONDS
+    # Longer than the longest Lambda lives: what a dead attempt still wrote is looked for once more after this.
+    purge_after_seconds: int = 1_000
+    # One PUT up to here; above, parts of this size, or larger ones where 10,000 parts would not do.
+    part_bytes: int = 16 * MIB
+    # Set before the functions' names, as the template does: "<prefix>receive_upload".
+    functions_prefix: str = ""
+
+    @property
+    def models_prefix(self) -> str:
+        """Where the data warehouse expects models; part of the contract, so not a setting."""
+        return "models/"
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """The settings that an environment gives; SettingsError names the variable that is missing or wrong."""
+    values: dict[str, str | int] = {}
+    for field in fields(Settings):
+        variable = f"REGISTRY_{field.name.upper()}"
+        text = environment.get(variable)
+        if text is None:
+            if field.name in ("bucket", "table"):
+                raise SettingsError(f"{variable} is not set")
+        elif field.type == "int":
+            if not text.isdecimal():
+                raise SettingsError(f"{variable} must be a whole number, not {text!r}")
+            values[field.name] = int(text)
+        else:
+            values[field.name] = text
+    settings = Settings(**values)  # type: ignore[arg-type]
+    if settings.authentication not in ("authorizer", "off"):
+        raise SettingsError(f"REGISTRY_AUTHENTICATION must be 'authorizer' or 'off', not {settings.authentication!r}")
+    for name in ("inbox_prefix", "archives_prefix"):
+        prefix = getattr(settings, name)
+        if not prefix.endswith("/") or prefix.startswith(("/", settings.models_prefix)):
+            raise SettingsError(f"REGISTRY_{name.upper()} must end in '/' and lie outside models/, not {prefix!r}")
+    return settings
+
+
+@cache
+def get_settings() -> Settings:
+    """This process's settings, read at first use; tests clear them with `get_settings.cache_clear()`."""
+    return read_settings(os.environ)

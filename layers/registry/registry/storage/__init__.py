@@ -1,0 +1,1 @@
+"""Bytes in S3. `storage` and `tasks` alone import boto3; keys come from `naming`."""

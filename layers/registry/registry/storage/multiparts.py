@@ -1,0 +1,105 @@
+"""Multipart uploads: created, looked at, completed, aborted; and how many parts a file gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from registry.settings import MIB, get_settings
+from registry.storage.client import bucket, s3, translate
+from registry.storage.objects import CONTENT_TYPE
+
+MAX_PARTS = 10_000
+MIN_PART_BYTES = 5 * MIB
+MAX_PART_BYTES = 5 * 1024 * MIB
+MAX_OBJECT_BYTES = 5 * 1024**4
+
+
+@dataclass(frozen=True, slots=True)
+class PartPlan:
+    """How a file is cut: `count` parts of `part_bytes`, the last one the rest."""
+
+    size: int
+    part_bytes: int
+
+    @property
+    def count(self) -> int:
+        """How many parts."""
+        return max(1, -(-self.size // self.part_bytes))
+
+    def length(self, number: int) -> int:
+        """Bytes of a part, counted from 1."""
+        return self.part_bytes if number < self.count else self.size - self.part_bytes * (self.count - 1)
+
+
+def plan_parts(size: int, *, smallest: int | None = None) -> PartPlan:
+    """Parts of the set size (16 MiB), or of as many whole MiB as make 10,000 parts do: S3 takes 10,000 parts of 5 MiB
+    to 5 GiB each, the last one of any size."""
+    needed = -(-size // MAX_PARTS)
+    part = max(smallest or get_settings().part_bytes, MIN_PART_BYTES, -(-needed // MIB) * MIB)
+    return PartPlan(size, part)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPart:
+    """A part that the store has."""
+
+    number: int
+    size: int
+    etag: str
+    checksums: dict[str, str]
+
+
+def create_multipart(key: str, *, checksum: str | None = None) -> str:
+    """Begins one; `checksum` (SHA256, CRC32) where every part will carry one. Its id."""
+    arguments: dict[str, Any] = {"ChecksumAlgorithm": checksum} if checksum else {}
+    answer = s3().create_multipart_upload(Bucket=bucket(), Key=key, ContentType=CONTENT_TYPE, **arguments)
+    return answer["UploadId"]
+
+
+def list_parts(key: str, multipart: str) -> list[StoredPart]:
+    """The parts that have arrived, by number. MultipartMissingError."""
+    parts: list[StoredPart] = []
+    try:
+        for page in s3().get_paginator("list_parts").paginate(Bucket=bucket(), Key=key, UploadId=multipart):
+            for part in page.get("Parts", []):
+                checksums = {name: str(value) for name, value in part.items() if name.startswith("Checksum")}
+                parts.append(StoredPart(part["PartNumber"], part["Size"], part["ETag"].strip('"'), checksums))
+    except ClientError as error:
+        raise translate(error, key) from error
+    return parts
+
+
+def complete_multipart(key: str, multipart: str, parts: list[StoredPart]) -> str:
+    """Makes the object of its parts; the ETag. MultipartMissingError if somebody else was quicker."""
+    listed: Any = [{"PartNumber": part.number, "ETag": f'"{part.etag}"', **_own(part.checksums)} for part in parts]
+    try:
+        answer = s3().complete_multipart_upload(
+            Bucket=bucket(), Key=key, UploadId=multipart, MultipartUpload={"Parts": listed}
+        )
+    except ClientError as error:
+        raise translate(error, key) from error
+    return answer["ETag"].strip('"')
+
+
+def _own(checksums: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in checksums.items() if name in ("ChecksumSHA256", "ChecksumCRC32")}
+
+
+def abort_multipart(key: str, multipart: str) -> None:
+    """Throws its parts away; no error if it is gone."""
+    try:
+        s3().abort_multipart_upload(Bucket=bucket(), Key=key, UploadId=multipart)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") not in ("NoSuchUpload", "404"):
+            raise
+
+
+def abort_prefix(prefix: str) -> None:
+    """Throws away the parts of all multiparts below a prefix."""
+    for page in s3().get_paginator("list_multipart_uploads").paginate(Bucket=bucket(), Prefix=prefix):
+        for upload in page.get("Uploads", []):
+            if upload["Key"].startswith(prefix):
+                abort_multipart(upload["Key"], upload["UploadId"])

@@ -1,0 +1,123 @@
+"""Whole objects: look, read, put, list, delete."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from registry.storage.client import base64_of_hex, bucket, s3, translate
+
+CHUNK_BYTES = 1024 * 1024
+CONTENT_TYPE = "application/octet-stream"  # of every object of ours: no browser shall run what a stranger uploaded
+_DELETE_BATCH = 1_000  # DeleteObjects' limit
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as the store lists it; `etag` without quotes."""
+
+    key: str
+    size: int
+    etag: str
+
+
+def find_object(key: str) -> StoredObject | None:
+    """The object, or None."""
+    try:
+        head = s3().head_object(Bucket=bucket(), Key=key)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey", "NotFound"):
+            return None
+        raise
+    return StoredObject(key, head["ContentLength"], head["ETag"].strip('"'))
+
+
+def read_range(key: str, offset: int, length: int, *, etag: str | None = None) -> bytes:
+    """`length` bytes from `offset` on, of the object with this ETag."""
+    if length == 0:
+        return b""
+    return b"".join(stream_range(key, offset, length, etag=etag))
+
+
+def stream_range(key: str, offset: int, length: int, *, etag: str | None = None) -> Iterator[bytes]:
+    """The same in chunks of 1 MiB. Goes on where a connection broke; ObjectMissingError, ObjectChangedError."""
+    done, failures = 0, 0
+    while done < length:
+        before = done
+        try:
+            for chunk in _open(key, offset + done, length - done, etag):
+                done += len(chunk)
+                yield chunk
+        except OSError:  # botocore's stream errors and urllib3's are OSErrors, or become so below
+            pass
+        if done < length:
+            failures = failures + 1 if done == before else 0
+            if failures >= 3:
+                raise ConnectionError(f"the store ended {key} after {offset + done} bytes")
+
+
+def _open(key: str, offset: int, length: int, etag: str | None) -> Iterator[bytes]:
+    from botocore.exceptions import BotoCoreError
+
+    arguments: dict[str, Any] = {"Range": f"bytes={offset}-{offset + length - 1}"}
+    if etag is not None:
+        arguments["IfMatch"] = f'"{etag}"'
+    try:
+        body = s3().get_object(Bucket=bucket(), Key=key, **arguments)["Body"]
+    except ClientError as error:
+        raise translate(error, key) from error
+    try:
+        while chunk := body.read(CHUNK_BYTES):
+            yield chunk
+    except BotoCoreError as error:
+        raise ConnectionError(str(error)) from error
+    finally:
+        body.close()
+
+
+def put_object(key: str, data: bytes, *, sha256: str | None = None) -> str:
+    """Writes a small object; the store checks its SHA-256 before it answers. The ETag."""
+    digest = sha256 or hashlib.sha256(data).hexdigest()
+    answer = s3().put_object(
+        Bucket=bucket(), Key=key, Body=data, ContentType=CONTENT_TYPE, ChecksumSHA256=base64_of_hex(digest)
+    )
+    return answer["ETag"].strip('"')
+
+
+def list_objects(prefix: str) -> Iterator[StoredObject]:
+    """The objects below a prefix, 1,000 a call."""
+    for page in s3().get_paginator("list_objects_v2").paginate(Bucket=bucket(), Prefix=prefix):
+        for entry in page.get("Contents", []):
+            yield StoredObject(entry["Key"], entry["Size"], entry["ETag"].strip('"'))
+
+
+def delete_object(key: str) -> None:
+    """Deletes an object; no error if there is none."""
+    s3().delete_object(Bucket=bucket(), Key=key)
+
+
+def delete_objects(keys: Iterable[str]) -> int:
+    """Deletes many, 1,000 a call, some calls at once; how many. Raises if the store kept one."""
+    iterator = iter(keys)
+    with ThreadPoolExecutor(4) as pool:
+        return sum(pool.map(_delete_batch, iter(lambda: list(islice(iterator, _DELETE_BATCH)), [])))
+
+
+def _delete_batch(keys: list[str]) -> int:
+    answer = s3().delete_objects(Bucket=bucket(), Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True})
+    if errors := answer.get("Errors"):
+        raise RuntimeError(f"the store kept {len(errors)} of {len(keys)} objects: {errors[0].get('Code')}")
+    return len(keys)
+
+
+def delete_prefix(prefix: str) -> int:
+    """Deletes all below a prefix, which ends in '/' so that no neighbour is caught."""
+    if not prefix.endswith("/") or prefix.count("/") < 2:
+        raise ValueError(f"refusing to delete below {prefix!r}")
+    return delete_objects(entry.key for entry in list_objects(prefix))

@@ -1,0 +1,76 @@
+"""Writing an object from chunks as they come: flat memory, parts side by side, each checked by the store."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+from isal import isal_zlib
+
+from registry.settings import MIB
+from registry.storage import multiparts, objects
+from registry.storage.client import base64_of_crc, bucket, s3
+from registry.storage.multiparts import StoredPart
+
+_SMALLEST_PART = 8 * MIB
+_IN_FLIGHT_BYTES = 32 * MIB
+
+
+class ObjectWriter:
+    """Writes `size` bytes or fewer to a key. Use as a context manager: left by an exception, nothing is written."""
+
+    def __init__(self, key: str, size: int) -> None:
+        self._key = key
+        self._part_bytes = multiparts.plan_parts(size, smallest=_SMALLEST_PART).part_bytes
+        self._buffer = bytearray()
+        self._multipart: str | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._in_flight: list[Future[StoredPart]] = []
+        self._parts: list[StoredPart] = []
+        self._number = 0
+
+    def __enter__(self) -> ObjectWriter:
+        return self
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Takes the next bytes; waits while enough parts are on their way."""
+        self._buffer += chunk
+        while len(self._buffer) > self._part_bytes:  # not >=: the last part must not be empty
+            self._send(bytes(memoryview(self._buffer)[: self._part_bytes]))
+            del self._buffer[: self._part_bytes]
+
+    def finish(self) -> str:
+        """All is written and checked: the object's ETag."""
+        if self._multipart is None:
+            return objects.put_object(self._key, bytes(self._buffer))
+        self._send(bytes(self._buffer))
+        self._collect(0)
+        return multiparts.complete_multipart(self._key, self._multipart, self._parts)
+
+    def _send(self, body: bytes) -> None:
+        if self._multipart is None or self._pool is None:
+            self._multipart = multiparts.create_multipart(self._key, checksum="CRC32")
+            self._pool = ThreadPoolExecutor(max(1, min(4, _IN_FLIGHT_BYTES // self._part_bytes)))
+        self._collect(max(1, _IN_FLIGHT_BYTES // self._part_bytes) - 1)
+        self._number += 1
+        self._in_flight.append(self._pool.submit(_put_part, self._key, self._multipart, self._number, body))
+
+    def _collect(self, left: int) -> None:
+        while len(self._in_flight) > left:
+            self._parts.append(self._in_flight.pop(0).result())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=kind is not None)
+        if kind is not None and self._multipart is not None:
+            multiparts.abort_multipart(self._key, self._multipart)
+
+
+def _put_part(key: str, multipart: str, number: int, body: bytes) -> StoredPart:
+    crc = base64_of_crc(isal_zlib.crc32(body))
+    answer = s3().upload_part(
+        Bucket=bucket(), Key=key, UploadId=multipart, PartNumber=number, Body=body, ChecksumCRC32=crc
+    )
+    return StoredPart(number, len(body), answer["ETag"].strip('"'), {"ChecksumCRC32": crc})

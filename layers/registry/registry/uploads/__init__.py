@@ -1,0 +1,1 @@
+"""Uploads: how bytes become a version. Clients start, sign and complete; workers promote, unpack and publish."""

@@ -1,0 +1,136 @@
+"""What ends an upload at its client's word: complete and abort."""
+
+from __future__ import annotations
+
+from registry import naming, records
+from registry.auth import Principal
+from registry.errors import ConflictError, InvalidError
+from registry.observability import get_logger
+from registry.records import ResultRow, UploadRow
+from registry.storage import multiparts, objects
+from registry.storage.client import MultipartMissingError
+from registry.uploads import ending, showing, specs, starting, working
+from registry.uploads.leases import OPEN, Deadline
+from registry.uploads.specs import Spec
+
+_MISSING_SHOWN = 100
+
+
+def complete_upload(*, principal: Principal, upload_id: str) -> UploadRow:
+    """Finishes multiparts, and works until the version is published or the request has waited long enough. May be
+    repeated. InvalidError `upload_incomplete` names what is missing."""
+    upload = starting.find_upload(principal, upload_id, "write")
+    if upload.status == "ready":
+        return upload
+    starting.refuse_ended(upload)
+    deadline = Deadline(working.wait_seconds())
+    missing = _finish_multiparts(upload, deadline)
+    if missing:
+        raise InvalidError(
+            f"{len(missing)} files have not arrived in full: send what GET ?urls=true shows, then complete again",
+            code="upload_incomplete",
+            missing=missing[:_MISSING_SHOWN],
+        )
+    actions = [UploadRow.complete.set(True), UploadRow.status.set("processing"), UploadRow.wake.add(1)]
+    records.update_if(upload, actions, UploadRow.status.is_in(*OPEN))
+    if not deadline.passed:
+        working.work(upload_id, seconds=working.wait_seconds())
+    else:
+        working.start_worker(upload_id)
+    return working.wait(upload_id, seconds=working.wait_seconds()) or upload
+
+
+def _finish_multiparts(upload: UploadRow, deadline: Deadline) -> list[dict[str, object]]:
+    """Completes the multiparts whose parts are all there; what is missing, by file."""
+    if upload.kind in ("archive", "folder"):
+        row = ResultRow.find(upload.pk, specs.ARCHIVE_ROW)
+        key = naming.inbox_key(upload.user_id, upload.upload_id, naming.ARCHIVE_SLOT)
+        if row is None or upload.archive.get("etag"):
+            return []
+        missing = _finish(upload, key, upload.archive["size"], row, "0")
+        return [{"path": None, "parts": missing}] if missing is not None else []
+    arrived = {entry.key for entry in objects.list_objects(naming.inbox_prefix(upload.user_id, upload.upload_id))}
+    _, done = specs.progress(upload)
+    found: list[dict[str, object]] = []
+    for spec_row in specs.iter_specs(upload):
+        number = specs.row_number(spec_row)
+        if number in done:
+            continue
+        row = ResultRow.find(upload.pk, specs.result_sk(number)) or specs.new_result_row(upload, "")
+        results = specs.results_of(row)
+
+        def check(spec: Spec, row: ResultRow = row) -> dict[str, object] | None:
+            missing = _finish(
+                upload,
+                naming.inbox_key(upload.user_id, upload.upload_id, spec.number),
+                spec.size,
+                row,
+                str(spec.number),
+            )
+            return None if missing is None else {"path": spec.path, "parts": missing}
+
+        open_specs = [
+            spec
+            for spec in specs.specs_of(spec_row)
+            if showing.status_of(spec, results.get(spec.number)) in ("pending", "failed")
+            and naming.inbox_key(upload.user_id, upload.upload_id, spec.number) not in arrived
+        ]
+        found += [each for each in records.side_by_side(check, open_specs) if each is not None]
+        if deadline.passed:
+            break
+    # A file that a worker promoted since the inbox was listed is not missing.
+    promoted = _promoted(upload) if found else set()
+    return [each for each in found if each["path"] not in promoted]
+
+
+def _promoted(upload: UploadRow) -> set[str]:
+    return {
+        spec.path
+        for row in specs.iter_specs(upload)
+        for results in [specs.find_results(upload, specs.row_number(row))]
+        for spec in specs.specs_of(row)
+        if showing.status_of(spec, results.get(spec.number)) in ("verified", "stored")
+    }
+
+
+def _finish(upload: UploadRow, key: str, size: int, row: ResultRow, slot: str) -> list[int] | None:
+    """Completes one multipart; None if the object is there, else the numbers of missing parts (none: one PUT)."""
+    begun = showing.read_multipart(row, slot)
+    plan = multiparts.plan_parts(size)
+    if begun is None:
+        if objects.find_object(key) is not None:
+            return None
+        return [] if size <= plan.part_bytes else list(range(1, min(plan.count, 1000) + 1))
+    try:
+        parts = multiparts.list_parts(key, begun[1])
+        good = [part for part in parts if part.number <= plan.count and part.size == plan.length(part.number)]
+        if len(good) == plan.count:
+            multiparts.complete_multipart(key, begun[1], good)
+            get_logger().info("multipart completed", upload_id=upload.upload_id, slot=slot, parts=plan.count)
+            return None
+    except MultipartMissingError:
+        if objects.find_object(key) is not None:
+            return None
+        _forget_multipart(upload, row, slot, begun)
+        good = []
+    have = {part.number for part in good}
+    return [number for number in range(1, plan.count + 1) if number not in have][:1000]
+
+
+def _forget_multipart(upload: UploadRow, row: ResultRow, slot: str, begun: tuple[str, str]) -> None:
+    """It was completed, and its object has been refused since: the file begins anew."""
+    attribute = ResultRow.multiparts[slot]
+    records.update_if(ResultRow(upload.pk, row.sk), [attribute.remove()], attribute == ":".join(begun))
+
+
+def abort_upload(*, principal: Principal, upload_id: str) -> UploadRow:
+    """Ends an upload: nothing of it is left, and its version is free. ConflictError once it is ready."""
+    upload = starting.find_upload(principal, upload_id, "write")
+    if upload.status == "ready":
+        raise ConflictError("The upload is ready: delete its version instead", code="upload_ready")
+    if upload.status in OPEN:
+        ending.fail(upload, code="aborted", detail="The upload was aborted", status="aborted")
+    now = UploadRow.find(upload.pk) or upload
+    if now.status == "ready":
+        raise ConflictError("The upload is ready: delete its version instead", code="upload_ready")
+    return now

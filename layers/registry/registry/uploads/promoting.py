@@ -1,0 +1,171 @@
+"""Direct files: from the inbox, where clients write, to the version, where nobody does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from registry import naming, records
+from registry.catalog import publishing
+from registry.files import StoredFile, find_requirements, parse_requirements
+from registry.observability import get_logger
+from registry.records import FILES_A_ROW, SpecRow, UploadRow
+from registry.settings import MIB
+from registry.storage import copying, objects
+from registry.storage.client import ObjectChangedError, ObjectMissingError
+from registry.storage.objects import StoredObject
+from registry.uploads import ending, specs
+from registry.uploads.leases import OPEN, Deadline, Lease, LeaseLostError
+from registry.uploads.specs import Result, Spec
+
+_AT_ONCE = 8
+_RECORD_FILES = 20  # results written together; a large file's at once, as doing it again would cost more
+_RECORD_BYTES = 16 * MIB
+_REQUIREMENTS_BYTES = MIB
+
+
+def promote(lease: Lease, deadline: Deadline) -> bool:
+    """Promotes what lies in the inbox and what earlier versions have; publishes when all is there. Whether the
+    upload has ended by it."""
+    upload = lease.upload
+    inbox = _list_inbox(upload)
+    rows = {number // FILES_A_ROW for number in inbox} | {int(row) for row in upload.source_rows or ()}
+    for row in sorted(rows & {int(row) for row in upload.row_set or ()}):
+        if deadline.passed:
+            return False
+        _promote_row(lease, row, inbox, deadline)
+    _, done = specs.progress(upload)
+    if len(done) < upload.rows or deadline.passed:
+        return False
+    return publish(lease, [result.file for result in _all_results(upload) if result.file is not None])
+
+
+def _list_inbox(upload: UploadRow) -> dict[int, StoredObject]:
+    found: dict[int, StoredObject] = {}
+    for entry in objects.list_objects(naming.inbox_prefix(upload.user_id, upload.upload_id)):
+        parsed = naming.parse_inbox_key(entry.key)
+        if parsed is not None and parsed.slot != naming.ARCHIVE_SLOT:
+            found[int(parsed.slot)] = entry
+    return found
+
+
+def _promote_row(lease: Lease, row: int, inbox: dict[int, StoredObject], deadline: Deadline) -> None:
+    upload = lease.upload
+    spec_row = SpecRow.find(upload.pk, f"S#{row:05d}")
+    if spec_row is None:
+        return
+    listed = specs.specs_of(spec_row)
+    results = specs.find_results(upload, row)
+    fresh: dict[int, Result] = {}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        started = {
+            pool.submit(_promote_file, lease, spec, inbox.get(spec.number), deadline): spec
+            for spec in listed
+            if _is_due(spec, results.get(spec.number), inbox)
+        }
+        for future in as_completed(started):
+            spec, result = started[future], future.result()
+            if result is None:
+                continue
+            fresh[spec.number] = results[spec.number] = result
+            if len(fresh) >= _RECORD_FILES or spec.size >= _RECORD_BYTES:
+                specs.record(upload, row, fresh)
+                fresh = {}
+    specs.record(upload, row, fresh)
+    _record_row(lease, row, listed, results)
+    # What is on record is not needed in the inbox any more.
+    objects.delete_objects(
+        inbox[number].key for number, result in results.items() if number in inbox and result.status == "verified"
+    )
+
+
+def _record_row(lease: Lease, row: int, listed: list[Spec], results: dict[int, Result]) -> None:
+    lease.check()
+    verified = [spec for spec in listed if (r := results.get(spec.number)) is not None and r.status == "verified"]
+    specs.record_progress(
+        lease.upload, row, stored=sum(spec.size for spec in verified), done=len(verified) == len(listed)
+    )
+    if row in (lease.upload.source_rows or ()):
+        waiting = any(spec.source and spec.number not in results for spec in listed)
+        if not waiting:
+            records.update_if(lease.upload, [UploadRow.source_rows.delete({row})], UploadRow.status.is_in(*OPEN))
+
+
+def _is_due(spec: Spec, result: Result | None, inbox: dict[int, StoredObject]) -> bool:
+    if result is not None and result.status == "verified":
+        return False
+    return spec.number in inbox or (spec.source is not None and result is None)
+
+
+def _promote_file(lease: Lease, spec: Spec, arrived: StoredObject | None, deadline: Deadline) -> Result | None:
+    """What became of a file; None if there was no time, or the object is another by now (its event comes)."""
+    lease.check()
+    if deadline.passed:
+        return None
+    if arrived is None:
+        return _copy_source(lease, spec)
+    if arrived.size != spec.size:
+        return _refuse(arrived, "size_mismatch")
+    key = naming.file_key(lease.upload.prefix, spec.path)
+    try:
+        copied = copying.copy_hashed(arrived, key)
+    except (ObjectChangedError, ObjectMissingError):
+        return None
+    if spec.sha256 is not None and copied.sha256 != spec.sha256:
+        objects.delete_object(key)
+        return _refuse(arrived, "sha256_mismatch")
+    stored = StoredFile(spec.path, spec.size, copied.sha256, copied.etag, copied.crc32, spec.description)
+    return Result("verified", stored)
+
+
+def _refuse(arrived: StoredObject, code: str) -> Result:
+    """The client has to send it again. It goes before that is on record: whoever reads that it failed may send it
+    at once, and that one must stay."""
+    objects.delete_object(arrived.key)
+    get_logger().info("file refused", key=arrived.key, code=code)
+    return Result("failed", code=code)
+
+
+def _copy_source(lease: Lease, spec: Spec) -> Result:
+    assert spec.source is not None and spec.sha256 is not None
+    key, etag, crc32 = spec.source
+    source = StoredObject(key, spec.size, etag)
+    try:
+        copy = copying.copy_plain(source, naming.file_key(lease.upload.prefix, spec.path))
+    except (ObjectChangedError, ObjectMissingError):
+        return Result("pending", code="source_gone")
+    return Result("verified", StoredFile(spec.path, spec.size, spec.sha256, copy, crc32, spec.description))
+
+
+def _all_results(upload: UploadRow) -> Iterator[Result]:
+    condition = records.ResultRow.sk.between("R#00000", "R#99999")
+    for row in records.ResultRow.query(upload.pk, condition, consistent_read=True):
+        yield from specs.results_of(row).values()
+
+
+def publish(lease: Lease, stored: list[StoredFile]) -> bool:
+    """All files are there: makes them a version, and tidies up."""
+    lease.check()
+    upload = lease.upload
+    version = publishing.publish(upload, stored, dependencies=read_dependencies(upload.prefix, stored))
+    if version is None:
+        now = UploadRow.find(upload.pk)
+        if now is None or now.fence != upload.fence or now.status not in OPEN:
+            raise LeaseLostError(upload.upload_id)
+        return False  # files were added meanwhile, which also woke the upload
+    ending.finish(upload, version, stored)
+    get_logger().info("version published", upload_id=upload.upload_id, files=len(stored))
+    return True
+
+
+def read_dependencies(prefix: str, stored: list[StoredFile]) -> list[str] | None:
+    """What the version's least deep requirements.txt names; None if it has none, or one that is no text."""
+    path = find_requirements(file.path for file in stored)
+    file = next((file for file in stored if file.path == path), None)
+    if file is None or file.size > _REQUIREMENTS_BYTES:
+        return None
+    data = objects.read_range(naming.file_key(prefix, file.path), 0, file.size, etag=file.etag)
+    try:
+        return parse_requirements(data.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,73 @@
+"""The sweep: finds lost events, dead workers, abandoned uploads and half-done deletes, by work rows that are due."""
+
+from __future__ import annotations
+
+import time
+
+from registry import deleting, exports, records
+from registry.observability import get_logger
+from registry.records import UploadRow, WorkRow
+from registry.settings import get_settings
+from registry.uploads import ending, starting, working
+from registry.uploads.leases import OPEN
+
+_ROWS = 200  # of a shard, a sweep; what is left is due still
+_MAX_RECHECK_SECONDS = 3_600
+
+
+def sweep(*, everything: bool = False) -> int:
+    """Looks at all that is due; `everything`: at all open uploads, due or not, as after a crash. How many rows. One
+    that fails stays due and does not keep the others from being looked at."""
+    looked_at = 0
+    for shard in range(records.WORK_SHARDS):
+        due = None if everything else WorkRow.sk < f"{int(time.time()):012d}"
+        for work in WorkRow.query(f"WK#{shard}", due, limit=None if everything else _ROWS, consistent_read=True):
+            if everything and work.kind in ("purge", "archive") and int(work.sk.split("#")[0]) > time.time():
+                continue
+            looked_at += 1
+            try:
+                _look_at(work)
+            except Exception:  # noqa: BLE001  # it stays due, and the log says why
+                get_logger().exception("sweep failed", kind=work.kind, upload_id=work.upload_id)
+    return looked_at
+
+
+def _look_at(work: WorkRow) -> None:
+    if work.kind == "delete":
+        deleting.finish_delete(work)
+    elif work.kind == "purge":
+        ending.purge(work)
+    elif work.kind == "archive":
+        exports.drop(work)
+    else:
+        upload = UploadRow.find(f"A#{work.upload_id}")
+        if upload is None:
+            ending.purge(work)
+        else:
+            _look_at_upload(upload, work)
+
+
+def _look_at_upload(upload: UploadRow, work: WorkRow) -> None:
+    if upload.due != work.sk:  # a rescheduling that died half done: this row is the one to go on with
+        work_is_old = upload.due is not None and WorkRow.find(work.pk, upload.due) is not None
+        if work_is_old:
+            work.delete()
+            return
+        upload.due = work.sk
+    if upload.status == "ready":
+        ending.finish_again(upload)
+    elif upload.status not in OPEN:
+        ending.clean_up(upload)
+    elif upload.expires_at < time.time():
+        ending.fail(upload, code="expired", detail="The upload was not completed in time", status="aborted")
+    elif not starting.end_if_dead(upload):
+        ending.reschedule(upload, kind="upload", due=_next_look(upload))
+        if upload.lease_until < time.time() and working.wake(upload.upload_id):
+            working.start_worker(upload.upload_id)
+
+
+def _next_look(upload: UploadRow) -> float:
+    """Soon for a young upload, whose event may be lost; seldom for an old one, whose client sleeps."""
+    now = time.time()
+    age = now - int(upload.upload_id[:12], 16) / 1000
+    return now + min(_MAX_RECHECK_SECONDS, max(get_settings().recheck_seconds, age / 4))

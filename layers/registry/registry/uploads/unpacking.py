@@ -1,0 +1,205 @@
+"""ZIPs: from one object in the inbox to the files of a version, by ranged reads, without a disk, in flat memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from registry import archives, naming, records
+from registry.archives import Archive, Member, MemberDecoder
+from registry.catalog import changing
+from registry.errors import ArchiveError, InvalidError
+from registry.files import StoredFile
+from registry.observability import get_logger
+from registry.records import FILES_A_ROW, ResultRow, UploadRow
+from registry.settings import MIB
+from registry.storage import copying, multiparts, objects
+from registry.storage.client import ObjectChangedError, ObjectMissingError
+from registry.storage.objects import StoredObject
+from registry.storage.writing import ObjectWriter
+from registry.uploads import ending, promoting, specs
+from registry.uploads.leases import OPEN, Deadline, Lease, LeaseLostError
+from registry.uploads.specs import Result
+
+_AT_ONCE = 4  # runs in flight, each with up to _RUN_BYTES read and one writer's parts
+_RUN_BYTES = 8 * MIB  # neighbours that are read by one request
+_RECORD_FILES = 50
+
+
+class _ObjectReader:
+    """An object as `archives` reads it, pinned to its ETag."""
+
+    def __init__(self, source: StoredObject) -> None:
+        self._source = source
+
+    @property
+    def size(self) -> int:
+        return self._source.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        return objects.read_range(self._source.key, offset, length, etag=self._source.etag)
+
+
+def unpack(lease: Lease, deadline: Deadline) -> bool:
+    """Unpacks the archive if it has arrived, from where an earlier worker stopped, and publishes. Whether the upload
+    has ended by it."""
+    upload = lease.upload
+    source = objects.find_object(naming.inbox_key(upload.user_id, upload.upload_id, naming.ARCHIVE_SLOT))
+    if source is None:
+        return False
+    try:
+        archive = _open(lease, source)
+        members = [member for member in archive.members if member.index not in _done(upload)]
+        _write_members(lease, source, members, deadline)
+    except (ArchiveError, InvalidError) as error:
+        lease.check()
+        return ending.fail(upload, code=error.code, detail=error.detail)
+    except (ObjectChangedError, ObjectMissingError):
+        get_logger().info("archive replaced while it was read", upload_id=upload.upload_id)
+        return False  # the new one's event wakes the upload
+    done = _done(upload)
+    if len(done) < len(archive.members):
+        return False
+    return promoting.publish(lease, list(done.values()))
+
+
+def _open(lease: Lease, source: StoredObject) -> Archive:
+    """Reads and checks the directory and all headers, and the archive's digest if the client gave one: what this
+    shows to be wrong is refused before a byte is written."""
+    upload = lease.upload
+    wanted = upload.archive
+    if source.size != wanted["size"]:
+        raise ArchiveError(
+            f"The archive has {source.size} bytes, and {wanted['size']} were announced", code="size_mismatch"
+        )
+    first = wanted.get("etag") != source.etag
+    if first and wanted.get("etag") is not None:
+        _start_over(lease)
+    if first and wanted.get("sha256") and copying.digest_of(source) != wanted["sha256"]:
+        raise ArchiveError("The archive's SHA-256 is not the one that was announced", code="sha256_mismatch")
+    archive = archives.read_archive(_ObjectReader(source), preserve_structure=wanted["preserve_structure"])
+    for member in archive.members:
+        naming.file_key(upload.prefix, member.path)
+    if first:
+        _note_start(lease, source, archive)
+    return archive
+
+
+def _note_start(lease: Lease, source: StoredObject, archive: Archive) -> None:
+    upload = lease.upload
+    rows = -(-len(archive.members) // FILES_A_ROW)
+    for row in range(rows):
+        records.save_if(specs.new_result_row(upload, specs.result_sk(row)), ResultRow.pk.does_not_exist())
+    lease.check()
+    actions = [
+        UploadRow.status.set("processing"),
+        UploadRow.archive.set({**upload.archive, "etag": source.etag}),
+        UploadRow.file_count.set(len(archive.members)),
+    ]
+    ours = (UploadRow.fence == int(upload.fence)) & UploadRow.status.is_in(*OPEN)
+    wake = upload.wake
+    if not records.update_if(upload, actions, ours):
+        raise LeaseLostError(upload.upload_id)
+    upload.wake = wake  # a wake that came meanwhile has not been looked at
+
+
+def _start_over(lease: Lease) -> None:
+    """The client has sent another archive: what was taken from the one before goes."""
+    upload = lease.upload
+    multiparts.abort_prefix(upload.prefix)
+    objects.delete_prefix(upload.prefix)
+    changing.delete_results(upload.upload_id)
+
+
+def _done(upload: UploadRow) -> dict[int, StoredFile]:
+    done: dict[int, StoredFile] = {}
+    condition = ResultRow.sk.between("R#00000", "R#99999")
+    for row in ResultRow.query(upload.pk, condition, consistent_read=True):
+        done |= {number: result.file for number, result in specs.results_of(row).items() if result.file}
+    return done
+
+
+def count_done(upload: UploadRow) -> int:
+    """How many members are files by now."""
+    return len(_done(upload))
+
+
+def _write_members(lease: Lease, source: StoredObject, members: Sequence[Member], deadline: Deadline) -> None:
+    if not members:
+        return
+    fresh: dict[int, Result] = {}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        started = [pool.submit(_write_run, lease, source, run, deadline) for run in plan_runs(members)]
+        try:
+            for future in as_completed(started):
+                fresh |= {number: Result("verified", file) for number, file in future.result().items()}
+                if len(fresh) >= _RECORD_FILES or any(r.file and r.file.size >= _RUN_BYTES for r in fresh.values()):
+                    _record(lease, fresh)
+                    fresh = {}
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    _record(lease, fresh)
+
+
+def _record(lease: Lease, fresh: dict[int, Result]) -> None:
+    lease.check()
+    by_row: dict[int, dict[int, Result]] = {}
+    for number, result in fresh.items():
+        by_row.setdefault(number // FILES_A_ROW, {})[number] = result
+    for row, results in by_row.items():
+        specs.record(lease.upload, row, results)
+
+
+def plan_runs(members: Iterable[Member]) -> list[list[Member]]:
+    """Neighbours that one ranged read of at most 8 MiB covers; a larger member is a run of its own."""
+    runs: list[list[Member]] = []
+    end = 0
+    for member in sorted(members, key=lambda each: each.data_offset):
+        member_end = member.data_offset + member.compressed_size
+        if runs and member_end - runs[-1][0].data_offset <= _RUN_BYTES and member.data_offset - end <= MIB:
+            runs[-1].append(member)
+        else:
+            runs.append([member])
+        end = member_end
+    return runs
+
+
+def _write_run(lease: Lease, source: StoredObject, run: list[Member], deadline: Deadline) -> dict[int, StoredFile]:
+    """Writes the members of a run; those that there was no time for are left out."""
+    written: dict[int, StoredFile] = {}
+    if deadline.passed:
+        return written
+    first, last = run[0].data_offset, run[-1].data_offset + run[-1].compressed_size
+    whole = None
+    if len(run) > 1:
+        whole = memoryview(objects.read_range(source.key, first, last - first, etag=source.etag))
+    for member in run:
+        lease.check()
+        if deadline.passed:
+            break
+        if whole is None:
+            chunks: Iterator[bytes | memoryview] = _stream(source, member)
+        else:
+            start = member.data_offset - first
+            chunks = iter([whole[start : start + member.compressed_size]])
+        written[member.index] = _write_member(lease, member, chunks)
+    return written
+
+
+def _stream(source: StoredObject, member: Member) -> Iterator[bytes | memoryview]:
+    if member.compressed_size:
+        yield from objects.stream_range(source.key, member.data_offset, member.compressed_size, etag=source.etag)
+
+
+def _write_member(lease: Lease, member: Member, chunks: Iterator[bytes | memoryview]) -> StoredFile:
+    """One member, decoded, hashed, checked against its CRC-32 and only then made an object."""
+    decoder = MemberDecoder(member)
+    with ObjectWriter(naming.file_key(lease.upload.prefix, member.path), member.size) as writer:
+        for chunk in chunks:
+            lease.check()
+            for piece in decoder.feed(chunk):
+                writer.write(piece)
+        sha256 = decoder.finish()
+        etag = writer.finish()
+    return StoredFile(member.path, member.size, sha256, etag, decoder.crc32)

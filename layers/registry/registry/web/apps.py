@@ -1,0 +1,129 @@
+"""The app of one function, or of all of them; and what every answer of theirs has in common."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from registry.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    PreconditionFailedError,
+    RegistryError,
+    TooLargeError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from registry.observability import get_logger
+
+STATUS_BY_ERROR: dict[type[RegistryError], int] = {
+    InvalidError: 400,
+    UnauthenticatedError: 401,
+    ForbiddenError: 403,
+    NotFoundError: 404,
+    ConflictError: 409,
+    PreconditionFailedError: 412,
+    TooLargeError: 413,
+    UnavailableError: 503,
+}
+
+
+def create_app(routers: Sequence[APIRouter], *, title: str = "Modelkeep", docs: bool = False) -> FastAPI:
+    """An app that answers these routes, with the contract's errors."""
+    paths = {"docs_url": "/docs", "openapi_url": "/openapi.json"} if docs else {"docs_url": None, "openapi_url": None}
+    app = FastAPI(title=title, redoc_url=None, redirect_slashes=False, **paths)
+    for router in routers:
+        app.include_router(router)
+    app.add_exception_handler(RegistryError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_middleware(_Outermost)
+    return app
+
+
+def create_handler(router: APIRouter) -> Callable[[dict[str, Any], Any], Any]:
+    """The Lambda handler of one function."""
+    from mangum import Mangum
+
+    return Mangum(create_app([router]), lifespan="off")
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RegistryError)
+    status = next((STATUS_BY_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_BY_ERROR), 500)
+    headers = {"Retry-After": str(error.retry_after_seconds)} if isinstance(error, UnavailableError) else None
+    return _error(request, status, error.detail, error.code, headers, error.extra)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    findings = []
+    for finding in error.errors()[:5]:
+        place = ".".join(str(part) for part in finding["loc"][1:]) or "request"
+        findings.append(f"{place}: {finding['msg'].removeprefix('Value error, ')}")
+    return _error(request, 400, "; ".join(findings)[:1000], "invalid")
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    codes = {404: "no_such_route", 405: "method_not_allowed"}
+    return _error(
+        request, error.status_code, str(error.detail), codes.get(error.status_code, "http_error"), error.headers
+    )
+
+
+def _error(
+    request: Request, status: int, detail: str, code: str, headers: Any = None, extra: dict[str, Any] | None = None
+) -> JSONResponse:
+    request.scope["modelkeep.code"] = code
+    return JSONResponse({"detail": detail, "code": code, **(extra or {})}, status_code=status, headers=headers)
+
+
+class _Outermost:
+    """Gives every request an id and one log line, and turns what nobody expected into a 500 that tells no cause."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        began, status = time.perf_counter(), 0
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        log = get_logger()
+        facts: dict[str, Any] = {"request_id": request_id, "method": scope["method"], "path": scope["path"][:500]}
+        try:
+            await self._app(scope, receive, note)
+        except Exception:  # the last line of defence: the cause goes to the log, never to the caller
+            log.exception("failed", **facts)
+            if status:
+                raise  # too late for another answer: the connection breaks, and the client sees that
+            detail = f"Internal error; say request id {request_id} to whoever runs this registry"
+            answer = JSONResponse({"detail": detail, "code": "internal", "request_id": request_id}, status_code=500)
+            await answer(scope, receive, note)
+        milliseconds = round((time.perf_counter() - began) * 1000, 1)
+        log.info("answered", status=status, code=scope.get("modelkeep.code"), milliseconds=milliseconds, **facts)
+
+
+def _request_id(scope: Scope) -> str:
+    context = scope.get("aws.context")
+    return getattr(context, "aws_request_id", None) or uuid.uuid4().hex

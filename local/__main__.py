@@ -1,0 +1,99 @@
+"""`python -m local`: the registry on http://localhost:8000, its data in `.modelkeep/`."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from local.data_folder import DataFolderInUseError
+from local.jars import FetchError
+from local.ports import DEFAULT_BASE, LOOPBACK, Ports, PortTakenError
+from local.servers import StackError
+from local.service import Service
+
+_WATCH_SECONDS = 0.5
+
+
+def main() -> NoReturn:
+    """Run until Ctrl-C or SIGTERM; the exit status is 0 then, 1 after a failure, 2 for wrong arguments."""
+    started = time.monotonic()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    host, ports, data = _arguments()
+    for signal_number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signal_number, signal.default_int_handler)
+    service = Service(data, ports=ports, host=host)
+    status = 0
+    try:
+        service.start()
+        print(_banner(service, time.monotonic() - started), flush=True)
+        while True:
+            time.sleep(_WATCH_SECONDS)
+            for message in service.stack.restart_dead():
+                print(message, file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        print("\nStopping…", flush=True)
+    except (DataFolderInUseError, FetchError, PortTakenError, StackError) as exc:
+        print(exc, file=sys.stderr, flush=True)
+        status = 1
+    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signal_number, signal.SIG_IGN)
+    service.stop()
+    sys.stdout.flush()
+    os._exit(status)  # a handler that still runs in a thread must not keep the process
+
+
+def _arguments() -> tuple[str, Ports, Path]:
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=os.environ.get("MODELKEEP_PORT") or DEFAULT_BASE,
+        help="the API's port; S3, DynamoDB and inner ports are the 11 after it (MODELKEEP_PORT; %(default)s)",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("MODELKEEP_DATA") or ".modelkeep",
+        help="the folder that keeps everything (MODELKEEP_DATA; %(default)s)",
+    )
+    parser.add_argument("--host", default=LOOPBACK, help="a loopback address (%(default)s)")
+    arguments = parser.parse_args()
+    try:
+        loopback = arguments.host == "localhost" or ipaddress.ip_address(arguments.host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        parser.error(
+            f"--host {arguments.host}: authentication is off here, so only this machine may connect (127.0.0.1). "
+            "For others to use it, deploy it (`sam deploy`) or put an SSH tunnel before it."
+        )
+    try:
+        return arguments.host, Ports.from_base(arguments.port), arguments.data
+    except ValueError as exc:
+        parser.error(str(exc))
+
+
+def _banner(service: Service, seconds: float) -> str:
+    url = service.url
+    return f"""
+Modelkeep is ready ({seconds:.1f} s).
+
+  API    {url}
+  Docs   {url}/docs
+  Data   {service.stack.data.path} (the servers' logs are in logs/)
+  Try    curl -F file=@README.md -F user_id=alice -F model_id=first -F name=First {url}/ai-models/upload/single
+
+Authentication is off: every program on this machine can read and change everything. Only 127.0.0.1 can connect.
+Ctrl-C stops it; the data stays.
+"""
+
+
+if __name__ == "__main__":
+    main()

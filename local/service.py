@@ -1,0 +1,129 @@
+"""The whole registry on this machine: servers, functions, events, schedule and API, started and stopped together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from local.bridge import Bridge
+from local.events import EventSource
+from local.http_server import HttpServer
+from local.invoke_api import create_invoke_api
+from local.ports import LOOPBACK, Ports
+from local.servers import Stack, apply_environment
+
+_SWEEP_SECONDS = 60
+# A web page whose name is made to point to 127.0.0.1 comes with its own name in Host: it gets a 400.
+_ALLOWED_HOSTS = ["localhost", "127.0.0.1", "host.docker.internal"]
+
+START_EVENT = {"source": "modelkeep.start", "detail": {"all": True}}
+SCHEDULED_EVENT: dict[str, Any] = {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
+
+
+class Schedule:
+    """Invokes `sweep_uploads` at once with the start event, then every minute; never two at a time."""
+
+    def __init__(self, bridge: Bridge, *, seconds: float = _SWEEP_SECONDS) -> None:
+        self._bridge = bridge
+        self._seconds = seconds
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="schedule", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End; a sweep that runs is the bridge's."""
+        self._stopping.set()
+        self._thread.join(1)
+
+    def _run(self) -> None:
+        last = self._bridge.invoke_async("sweep_uploads", START_EVENT)
+        while not self._stopping.wait(self._seconds):
+            if last.finished.is_set():
+                last = self._bridge.invoke_async("sweep_uploads", SCHEDULED_EVENT)
+
+
+class Service:
+    """Everything that `make run` starts. Sets this process's environment: one at a time in a process.
+
+    `with Service(folder, ports=Ports.free()) as service:` serves the API on `service.url`.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        ports: Ports | None = None,
+        host: str = LOOPBACK,
+        create_app: Callable[[], Any] | None = None,
+    ) -> None:
+        self.stack = Stack(data, ports)
+        self.url = f"http://localhost:{self.stack.ports.api}"
+        self._host = host
+        self._create_app = create_app
+        self._cleanup = ExitStack()
+        self.bridge: Bridge | None = None
+
+    def start(self) -> None:
+        """Start everything; on any failure, whatever had started is stopped."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self) -> None:
+        stack = self.stack
+        self._cleanup.callback(stack.stop)
+        stack.launch()
+        apply_environment(stack.environment())
+        if self._create_app is None:  # imported while the servers start: both take about a second
+            from local.app import create_app, find_routers
+
+            find_routers()
+            self._create_app = create_app
+        stack.wait()
+        self.bridge = bridge = Bridge(stack.data.path / "dead-letters")
+        self._cleanup.callback(bridge.close)
+        access_key = stack.data.credentials().access_key
+        self._serve(create_invoke_api(bridge, access_key=access_key), stack.ports.lambda_api, LOOPBACK)
+        app = TrustedHostMiddleware(self._create_app(), allowed_hosts=_ALLOWED_HOSTS)
+        self._begin(EventSource(stack, self._receive))
+        self._begin(Schedule(bridge))
+        self._serve(app, stack.ports.api, self._host)
+
+    def stop(self) -> None:
+        """Stop everything, in reverse order, within five seconds."""
+        self._cleanup.close()
+
+    def _receive(self, event: dict[str, Any]) -> None:
+        assert self.bridge is not None
+        self.bridge.invoke_async("receive_upload", event)
+
+    def _begin(self, part: EventSource | Schedule) -> None:
+        part.start()
+        self._cleanup.callback(part.close)
+
+    def _serve(self, app: Any, port: int, host: str) -> None:
+        server = HttpServer(app, host=host, port=port)
+        self._cleanup.callback(server.close)
+        server.start()
+
+    def __enter__(self) -> Service:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()
