@@ -65,7 +65,10 @@ def _find_end_record(window: Window) -> int:
     exact = [start for start in found if ends[start] == tail_length]
     if not exact:
         if any(end < tail_length for end in ends.values()):
-            raise refusal(Fault.STRAY_BYTES, "There are bytes after the archive's end record: remove them.")
+            raise refusal(
+                Fault.STRAY_BYTES,
+                "There are bytes after the archive's end record (bsdtar pads what it writes to a pipe): remove them.",
+            )
         raise _no_end_record(window)
     # A signature inside the comment makes a second end record for the tools that search backwards and stop there.
     if exact[0] != found[-1]:

@@ -74,7 +74,7 @@ def list_page(query: search.Query, *, limit: int, skip: int = 0, cursor: str | N
     budget = search.Budget(search.MAX_POSTINGS + wanted)
     before = read_cursor(cursor) if cursor else None
     postings = search.open_postings(query, before=before, budget=budget, expected=wanted)
-    walk = search.intersect(postings, budget)
+    walk = search.Intersection(postings, budget)
     found: list[VersionRow] = []
     size, last = 0, before
     checker = _Checker(query)
@@ -89,10 +89,11 @@ def list_page(query: search.Query, *, limit: int, skip: int = 0, cursor: str | N
                 size += _size_of(row) if len(found) > skip else 0
             if size >= MAX_PAGE_BYTES:
                 break
-    ended = len(found) < wanted and size < MAX_PAGE_BYTES and budget.left > 0
-    if not ended and last is not None and next(walk, None) is None and budget.left > 0:
-        ended = True
-    return Page(found[skip:], None if ended or last is None else make_cursor(last))
+    if len(found) < wanted and size < MAX_PAGE_BYTES:
+        last = walk.cut_off
+    elif next(walk, None) is None and walk.cut_off is None:
+        last = None  # nothing is left: no page that would be empty
+    return Page(found[skip:], make_cursor(last) if last is not None else None)
 
 
 def _take(walk: Iterator[list[PostingRow]], count: int) -> list[list[PostingRow]]:
@@ -133,34 +134,35 @@ class _Checker:
             return False
         if not query.matches(row.model_id, fields_of(row)):
             return False
-        if query.latest:
-            if row.model_id not in self._newest:
-                self._newest[row.model_id] = newest(query.user_id, row.model_id)
-            best = self._newest[row.model_id]
-            return best is not None and best.version == row.version
-        return True
+        return not query.latest or self._is_newest(row)
+
+    def _is_newest(self, row: VersionRow) -> bool:
+        if row.model_id not in self._newest:
+            self._newest[row.model_id] = newest(row.user_id, row.model_id)
+        best = self._newest[row.model_id]
+        return best is not None and best.version == row.version
 
     def _remove_stale(self, postings: list[PostingRow], row: VersionRow | None, created: str) -> None:
-        gone = row is None or row.status == "gone"
-        terms = set()
-        if row is not None and row.status == "ready" and row.created == created:
-            terms = (
-                search.version_terms(row.model_id, fields_of(row)) if bool(row.active) == self._query.active else set()
-            )
         for posting in postings:
-            _, _, _, term = posting.pk.split("#", 3)
-            same = row is not None and row.upload_id == posting.upload_id
-            if term == search.LATEST:
-                stale = gone or (row is not None and row.status == "ready")
-            else:
-                stale = (
-                    gone
-                    or not same
-                    or (row is not None and row.status == "ready" and posting.rev <= row.rev and term not in terms)
-                )
-            if stale and self._removable > 0:
+            if self._removable > 0 and self._is_stale(posting, row, created):
                 self._removable -= 1
                 records.delete_if(posting, (PostingRow.rev == posting.rev) & (PostingRow.token == posting.token))
+
+    def _is_stale(self, posting: PostingRow, row: VersionRow | None, created: str) -> bool:
+        """Whether a hint leads nowhere, and not just nowhere yet: what a writer puts down before it changes the
+        version has a revision that the version has not reached, or a version that is not published."""
+        if row is None or row.status == "gone" or row.upload_id != posting.upload_id:
+            return True
+        if row.status != "ready":
+            return False
+        if row.created != created:
+            return True
+        term = posting.pk.split("#", 3)[3]
+        if term == search.LATEST:
+            return not self._is_newest(row)
+        if posting.rev > row.rev:
+            return False
+        return bool(row.active) != self._query.active or term not in search.version_terms(row.model_id, fields_of(row))
 
 
 def list_versions(user_id: str, model_id: str, *, limit: int, cursor: str | None) -> Page:

@@ -72,7 +72,8 @@ def reserve(upload: UploadRow, *, due: float, idempotency: IdempotencyRow | None
         if upload.kind in ("archive", "files"):
             transaction.save(OpenRow(f"O#{upload.user_id}", upload.upload_id, expires=upload.expires))
         if idempotency is not None:
-            transaction.save(idempotency, IdempotencyRow.pk.does_not_exist())
+            unused = IdempotencyRow.pk.does_not_exist() | (IdempotencyRow.expires < int(time.time()))
+            transaction.save(idempotency, unused)
         if transaction.commit():
             return True
         if idempotency is not None and IdempotencyRow.find(idempotency.pk) is not None:

@@ -146,7 +146,7 @@ def _idempotency(principal: Principal, request: StartUpload, key: str | None) ->
 def _begun(idempotency: IdempotencyRow) -> UploadRow | None:
     """The upload that this key began; None if none, or if it has been forgotten since."""
     row = IdempotencyRow.find(idempotency.pk)
-    if row is None:
+    if row is None or (row.expires or 0) < time.time():
         return None
     if row.request != idempotency.request:
         raise ConflictError("This Idempotency-Key began another upload", code="idempotency_mismatch")

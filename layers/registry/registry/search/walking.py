@@ -1,132 +1,19 @@
-"""Listing and search by postings: what a page costs follows from what it returns, not from what is stored.
-
-Every published version has a posting for each of its terms (all, model, framework, type, tag, readiness, word), sorted
-by creation. A list is a walk down one of them, a search the intersection of several, newest first, merged lazily.
-Postings are hints: written before the version changes, checked against it when read, removed after; so a crash leaves
-at most hints that lead nowhere, and a reader that meets one removes it.
-"""
+"""Finding versions: postings read in chunks, united, intersected."""
 
 from __future__ import annotations
 
-import re
-import secrets
-import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from registry import records
-from registry.records import PostingRow, VersionRow, WordRow
+from registry.records import PostingRow, WordRow
 from registry.schemas import VersionFields
+from registry.search.terms import ALL, LATEST, posting_pk, version_terms
 
 MAX_EXPANSION = 64  # words that a prefix may stand for before it no longer leads the search, only checks it
 MAX_POSTINGS = 5_000  # read for one page; then a cursor
-MAX_WORD = 64  # characters of a word that count
 _FIRST_CHUNK, _LARGEST_CHUNK = 16, 256
-_WORD = re.compile(r"[^\W_]+")
-ALL, LATEST = "*", "l"
-
-
-def words_of(text: str) -> set[str]:
-    """Runs of letters and digits, case-folded; compatibility forms as their plain ones."""
-    return {word[:MAX_WORD] for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold())}
-
-
-def version_words(model_id: str, fields: VersionFields) -> set[str]:
-    """The words by which a version is found."""
-    texts = [model_id, fields.name, fields.description, fields.algorithm, *(fields.tags or [])]
-    return words_of(" ".join(text for text in texts if text))
-
-
-def version_terms(model_id: str, fields: VersionFields) -> set[str]:
-    """All terms of a version but `LATEST`, which depends on its siblings."""
-    terms = {ALL, f"m:{model_id}", f"f:{fields.framework}", f"y:{fields.model_type}"}
-    terms.add(f"r:{int(bool(fields.is_production_ready))}")
-    terms |= {f"t:{tag.casefold()}" for tag in fields.tags or []}
-    return terms | {f"w:{word}" for word in version_words(model_id, fields)}
-
-
-def posting_pk(user_id: str, term: str, *, active: bool = True) -> str:
-    """The partition of a term's postings; inactive versions have their own, so that nobody pays for passing them."""
-    return f"P#{user_id}#{'a' if active else 'i'}#{term}"
-
-
-def posting_sk(created: str, model_id: str, version: str) -> str:
-    """What postings are sorted by."""
-    return f"{created}#{model_id}#{version}"
-
-
-def split_sk(sk: str) -> tuple[str, str, str]:
-    """The inverse of `posting_sk`."""
-    created, model_id, version = sk.split("#")
-    return created, model_id, version
-
-
-def make_postings(row: VersionRow, terms: Iterable[str], *, rev: int, active: bool) -> list[PostingRow]:
-    """The postings of a version that has its `created`."""
-    sk = posting_sk(row.created or "", row.model_id, row.version)
-    return [
-        PostingRow(
-            posting_pk(row.user_id, term, active=active),
-            sk,
-            upload_id=row.upload_id,
-            rev=rev,
-            token=secrets.token_hex(6),
-        )
-        for term in terms
-    ]
-
-
-def add_first(row: VersionRow, terms: Iterable[str], *, active: bool) -> None:
-    """Before publication: nobody else writes these postings, so they go in bulk. Words after their postings."""
-    listed = list(terms)
-    records.save_all(make_postings(row, listed, rev=0, active=active))
-    _add_words(row.user_id, listed)
-
-
-def add(row: VersionRow, terms: Iterable[str], *, rev: int, active: bool) -> None:
-    """Before an update to revision `rev`: a posting that a later revision wrote is left alone."""
-    listed = list(terms)
-
-    def put(posting: PostingRow) -> None:
-        records.save_if(posting, PostingRow.rev.does_not_exist() | (PostingRow.rev < rev))
-
-    records.side_by_side(put, make_postings(row, listed, rev=rev, active=active))
-    _add_words(row.user_id, listed)
-
-
-def remove(row: VersionRow, terms: Iterable[str], *, rev: int, active: bool) -> None:
-    """After an update to revision `rev`: takes away what it, or an earlier one, wrote; then words nobody has left."""
-    listed = list(terms)
-
-    def take(posting: PostingRow) -> None:
-        records.delete_if(posting, (PostingRow.upload_id == row.upload_id) & (PostingRow.rev <= rev))
-
-    records.side_by_side(take, make_postings(row, listed, rev=rev, active=active))
-    remove_words(row.user_id, {term[2:] for term in listed if term.startswith("w:")})
-
-
-def _add_words(user_id: str, terms: Iterable[str]) -> None:
-    words = [term[2:] for term in terms if term.startswith("w:")]
-    records.save_all(WordRow(f"W#{user_id}", word, token=secrets.token_hex(6)) for word in words)
-
-
-def remove_words(user_id: str, words: Iterable[str]) -> None:
-    """Takes words out of the vocabulary that have no posting. Who adds one writes its posting first and its word, with
-    a new token, second; so either the posting is seen here or the token differs."""
-
-    def take(word: str) -> None:
-        row = WordRow.find(f"W#{user_id}", word)
-        if row is not None and not any(
-            _newest_posting(posting_pk(user_id, f"w:{word}", active=active)) for active in (True, False)
-        ):
-            records.delete_if(row, WordRow.token == row.token)
-
-    records.side_by_side(take, words)
-
-
-def _newest_posting(pk: str) -> PostingRow | None:
-    return next(iter(PostingRow.query(pk, scan_index_forward=False, limit=1, consistent_read=True)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,19 +166,39 @@ def open_postings(query: Query, *, before: str | None, budget: Budget, expected:
     ]
 
 
-def intersect(postings: list[Postings], budget: Budget) -> Iterator[list[PostingRow]]:
-    """What all of them have, newest first: for each version one posting of each. Each list leaps to the oldest head of
-    the others, so the rarest sets the pace. Ends when one is at its end or the budget is."""
-    while postings and budget.left > 0:
-        heads = [each.peek() for each in postings]
-        found = [head for head in heads if head is not None]
-        if len(found) < len(heads):
-            return
-        oldest = min(head.sk for head in found)
-        if all(head.sk == oldest for head in found):
-            yield found
-            for each in postings:
-                each.drop(oldest)
-        else:
-            for each in postings:
+class Intersection:
+    """What all of some postings have, newest first. Each list leaps to the oldest head of the others, so that the
+    rarest sets the pace. Ends when one of them is at its end, or the budget is."""
+
+    def __init__(self, postings: list[Postings], budget: Budget) -> None:
+        self._postings, self._budget = postings, budget
+        self._ended = not postings
+        self._reached: str | None = None
+
+    def __iter__(self) -> Iterator[list[PostingRow]]:
+        return self
+
+    def __next__(self) -> list[PostingRow]:
+        """For the next version one posting of each list."""
+        while not self._ended and self._budget.left > 0:
+            heads = [each.peek() for each in self._postings]
+            found = [head for head in heads if head is not None]
+            if len(found) < len(heads):
+                self._ended = True
+                break
+            oldest = min(head.sk for head in found)
+            # Just above it, as the next page begins below its cursor.
+            self._reached = f"{oldest}\0"
+            if all(head.sk == oldest for head in found):
+                for each in self._postings:
+                    each.drop(oldest)
+                self._reached = oldest
+                return found
+            for each in self._postings:
                 each.skip_to(oldest)
+        raise StopIteration
+
+    @property
+    def cut_off(self) -> str | None:
+        """Where to go on if the budget ended it; None if it came to its end, or was not walked so far."""
+        return None if self._ended or self._budget.left > 0 else self._reached
