@@ -26,7 +26,7 @@ def main() -> NoReturn:
     started = time.monotonic()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     host, ports, data = _arguments()
-    for signal_number in (signal.SIGTERM, signal.SIGHUP):
+    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGINT is ignored in a script's background
         signal.signal(signal_number, signal.default_int_handler)
     service = Service(data, ports=ports, host=host)
     status = 0

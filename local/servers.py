@@ -135,6 +135,9 @@ class Stack:
             "REGISTRY_REQUEST_LIMIT_BYTES": "0",
             "REGISTRY_INLINE_LIMIT_BYTES": "0",
             "REGISTRY_WAIT_SECONDS": "0",
+            # One process works here: a lease is only in the way after a crash, and a restart goes on within a minute.
+            "REGISTRY_LEASE_SECONDS": "20",
+            "REGISTRY_RECHECK_SECONDS": "15",
             "TMPDIR": str(self.data.folder("tmp")),
         }
 

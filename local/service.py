@@ -18,7 +18,7 @@ from local.invoke_api import create_invoke_api
 from local.ports import LOOPBACK, Ports
 from local.servers import Stack, apply_environment
 
-_SWEEP_SECONDS = 60
+_SWEEP_SECONDS = 20
 # A web page whose name is made to point to 127.0.0.1 comes with its own name in Host: it gets a 400.
 _ALLOWED_HOSTS = ["localhost", "127.0.0.1", "host.docker.internal"]
 
@@ -27,7 +27,7 @@ SCHEDULED_EVENT: dict[str, Any] = {"source": "aws.events", "detail-type": "Sched
 
 
 class Schedule:
-    """Invokes `sweep_uploads` at once with the start event, then every minute; never two at a time."""
+    """Invokes `sweep_uploads` at once with the start event, then every 20 s; never two at a time."""
 
     def __init__(self, bridge: Bridge, *, seconds: float = _SWEEP_SECONDS) -> None:
         self._bridge = bridge

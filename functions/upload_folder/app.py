@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 from registry.schemas import FolderForm, Metadata, Upload
 from registry.uploads import forms, showing
-from registry.web import Caller, FolderUpload, body_schema, create_handler, read_folder
+from registry.web import Caller, FolderUpload, body_schema, create_handler, read_folder, url_of
 
 router = APIRouter()
 
@@ -18,14 +18,14 @@ router = APIRouter()
     openapi_extra=body_schema(FolderForm, file_field="zip_file"),
 )
 def upload_folder(
-    principal: Caller, upload: Annotated[FolderUpload, Depends(read_folder)], response: Response
+    principal: Caller, request: Request, upload: Annotated[FolderUpload, Depends(read_folder)], response: Response
 ) -> Metadata | Upload:
     """Upload a zipped folder with its metadata; 202 and the upload where unpacking takes longer than a request may."""
     result = forms.upload_folder(principal=principal, form=upload.form, body=upload.body, size=upload.size)
     if isinstance(result, Metadata):
         return result
     response.status_code = 202
-    response.headers["Location"] = f"/ai-models/upload/{result.upload_id}"
+    response.headers["Location"] = url_of(request, f"/ai-models/upload/{result.upload_id}")
     return showing.show(result, urls=False)[0]
 
 

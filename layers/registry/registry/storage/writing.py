@@ -13,7 +13,7 @@ from registry.storage.client import base64_of_crc, bucket, s3
 from registry.storage.multiparts import StoredPart
 
 _SMALLEST_PART = 8 * MIB
-_IN_FLIGHT_BYTES = 32 * MIB
+_IN_FLIGHT_BYTES = 16 * MIB
 
 
 class ObjectWriter:

@@ -10,14 +10,14 @@ from isal import isal_zlib
 from registry import archives, naming
 from registry.auth import Principal, authorise
 from registry.catalog import publishing, reading, reserving
-from registry.errors import ConflictError, InvalidError, RegistryError, TooLargeError
+from registry.errors import InvalidError, RegistryError, TooLargeError
 from registry.files import StoredFile
 from registry.records import UploadRow
 from registry.schemas import FolderForm, Metadata, SingleForm, UploadForm
 from registry.settings import get_settings
 from registry.storage.writing import ObjectWriter
 from registry.uploads import ending, leases, promoting, starting, working
-from registry.uploads.leases import OPEN, Deadline, Lease
+from registry.uploads.leases import OPEN, Deadline, Lease, LeaseLostError
 
 _READ_BYTES = 1024 * 1024
 
@@ -36,11 +36,11 @@ def upload_single(*, principal: Principal, form: SingleForm, filename: str, body
             lease.check()
             dependencies = promoting.read_dependencies(upload.prefix, [stored])
             version = publishing.publish(lease.upload, [stored], dependencies=dependencies)
+            if version is None:
+                raise LeaseLostError(upload.upload_id)
         except BaseException as error:
             _take_back(lease.upload, error)
             raise
-    if version is None:
-        raise ConflictError("The upload took longer than its reservation lasted", code="lease_lost")
     ending.finish(lease.upload, version, [stored])
     return reading.describe(version, [stored])
 

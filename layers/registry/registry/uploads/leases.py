@@ -7,6 +7,7 @@ import time
 from types import TracebackType
 
 from registry import records
+from registry.errors import ConflictError
 from registry.observability import get_logger
 from registry.records import UploadRow
 from registry.settings import get_settings
@@ -14,8 +15,13 @@ from registry.settings import get_settings
 OPEN = ("uploading", "processing")
 
 
-class LeaseLostError(Exception):
+class LeaseLostError(ConflictError):
     """Somebody else works on the upload, or it has ended: stop, and write nothing more."""
+
+    code = "lease_lost"
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(f"Upload {upload_id} has ended, or took longer than its reservation lasted: look at it")
 
 
 class Deadline:

@@ -49,7 +49,8 @@ def unpack(lease: Lease, deadline: Deadline) -> bool:
         return False
     try:
         archive = _open(lease, source)
-        members = [member for member in archive.members if member.index not in _done(upload)]
+        before = _done(upload)
+        members = [member for member in archive.members if member.index not in before]
         _write_members(lease, source, members, deadline)
     except (ArchiveError, InvalidError) as error:
         lease.check()

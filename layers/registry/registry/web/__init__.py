@@ -1,6 +1,6 @@
 """HTTP: the only importer of fastapi and mangum. Functions get their app, handler and requests' parts from here."""
 
-from registry.web.answers import body_schema, content_answer, link_next
+from registry.web.answers import body_schema, content_answer, link_next, url_of
 from registry.web.apps import create_app, create_handler
 from registry.web.requests import Caller, FolderUpload, SingleUpload, json_body, read_folder, read_single
 
@@ -16,4 +16,5 @@ __all__ = [
     "link_next",
     "read_folder",
     "read_single",
+    "url_of",
 ]

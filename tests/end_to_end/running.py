@@ -1,0 +1,115 @@
+"""The server as a user starts it: `python -m local` in a process of its own, killed as a power cut would."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from local.ports import Ports
+
+PROJECT = Path(__file__).parents[2]
+_START_SECONDS = 120
+
+
+class Server:
+    """One data folder and one run of ports; started, killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        self.log = folder / "server.log"
+        self.ports = Ports.free()
+        self.url = f"http://localhost:{self.ports.api}"
+        self.starts: list[float] = []  # seconds from the command to the banner
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("REGISTRY_", "AWS_"))}
+        environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT), str(PROJECT / "layers/registry")])
+        began = time.monotonic()
+        written = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "local", "--port", str(self.ports.api), "--data", str(self.data)],
+                cwd=PROJECT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        while b"Modelkeep is ready" not in self.log.read_bytes()[written:]:
+            assert self._process.poll() is None, f"the server ended: {self.log.read_text()[-4000:]}"
+            assert time.monotonic() - began < _START_SECONDS, f"no banner: {self.log.read_text()[-4000:]}"
+            time.sleep(0.05)
+        self.starts.append(time.monotonic() - began)
+
+    @property
+    def process(self) -> psutil.Process:
+        """The main process, in which all functions run."""
+        assert self._process is not None
+        return psutil.Process(self._process.pid)
+
+    def kill(self) -> None:
+        """SIGKILL for the main process and all its children: nothing gets to say goodbye."""
+        if self._process is None:
+            return
+        processes: list[psutil.Process] = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            processes = [self.process, *self.process.children(recursive=True)]
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait(10)
+        psutil.wait_procs(processes, timeout=10)
+        self._process = None
+
+    def restart(self) -> None:
+        """Start again over the same data, on the same ports."""
+        self.kill()
+        self.start()
+
+    def secrets(self) -> list[str]:
+        """What must be in no log."""
+        import json
+
+        credentials = json.loads((self.data / "credentials.json").read_text())
+        return ["X-Amz-Signature", "X-Amz-Credential", credentials["secret_key"]]
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Server]:
+    """A server that is gone afterwards, whose log then says nothing secret and which gave up on no event."""
+    server = Server(folder)
+    try:
+        server.start()
+        yield server
+        letters = [path.read_text()[:3000] for path in (server.data / "dead-letters").glob("*.json")]
+    finally:
+        server.kill()
+    said = server.log.read_text(errors="replace")
+    for secret in server.secrets():
+        assert secret.lower() not in said.lower(), f"{secret[:16]} is in the server's log"
+    assert not letters, f"events that failed three times: {letters}"
+
+
+class PeakMemory:
+    """The largest resident size of the server's main process while the block ran, as the kernel counted it."""
+
+    def __init__(self, server: Server) -> None:
+        self._folder = Path(f"/proc/{server.process.pid}")
+        self.mebibytes = 0.0
+
+    def __enter__(self) -> PeakMemory:
+        (self._folder / "clear_refs").write_text("5")  # the high-water mark begins anew
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for line in (self._folder / "status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                self.mebibytes = int(line.split()[1]) / 1024

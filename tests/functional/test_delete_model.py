@@ -1,0 +1,156 @@
+"""delete_model: a version with all its files, or all versions."""
+
+from __future__ import annotations
+
+import re
+
+from tests.functional.kit import items, nothing_written, objects, ok, refused, sweep
+
+
+def test_the_only_version_is_deleted_with_all_its_files(api):
+    ok(api.folder({"a.pkl": b"a", "w/b.pt": b"b"}, tags="t"))
+    assert ok(api.delete()) == {"user_id": "alice", "model_id": "m", "versions": ["v1"], "status": "deleted"}
+    assert objects() == {}
+    for answer in (api.get(), api.get(version="v1"), api.download(), api.files(version="v1")):
+        refused(answer, 404)
+    assert ok(api.list()) == ok(api.search("m")) == ok(api.versions()) == []
+    kinds = {pk.split("#")[0] for pk, _ in items()}
+    assert kinds <= {"M", "A", "WK"}, kinds  # the tombstone, and what has yet to be looked at once more
+
+
+def test_several_versions_are_a_400_that_lists_them_and_deletes_nothing(api):
+    for version in ("v1", "v2", "final"):
+        ok(api.single(version=version))
+    with nothing_written():
+        detail = refused(api.delete(), 400, "several_versions")
+        assert all(version in detail for version in ("v1", "v2", "final"))
+
+
+def test_an_empty_version_is_no_version(api):
+    ok(api.single())
+    ok(api.single(version="v2"))
+    with nothing_written():
+        refused(api.delete(version=""), 400)
+    ok(api.delete(version="v1"))
+    assert ok(api.delete(version=""))["versions"] == ["v2"]
+
+
+def test_inactive_versions_count_too(api):
+    ok(api.single())
+    ok(api.single(version="v2"))
+    ok(api.update(changes={"is_active": False}, version="v2"))
+    with nothing_written():
+        refused(api.delete(), 400, "several_versions")
+    assert ok(api.delete(version="v2"))["versions"] == ["v2"]
+
+
+def test_a_named_version_is_deleted_and_the_others_stay(api):
+    ok(api.single(content=b"one"))
+    ok(api.single(content=b"two", version="v2"))
+    ok(api.single("n", content=b"n"))
+    assert ok(api.delete(version="v2"))["versions"] == ["v2"]
+    assert sorted(objects()) == ["models/alice/m/v1/model.pkl", "models/alice/n/v1/model.pkl"]
+    assert ok(api.get())["version"] == "v1"
+    assert ok(api.download(filename="model.pkl")) == b"one"
+
+
+def test_a_version_whose_name_begins_anothers_takes_nothing_of_it(api):
+    ok(api.single(version="v1"))
+    ok(api.single(version="v10"))
+    ok(api.single(version="v1.0"))
+    ok(api.delete(version="v1"))
+    assert sorted(objects()) == ["models/alice/m/v1.0/model.pkl", "models/alice/m/v10/model.pkl"]
+
+
+def test_all_deletes_every_version(api):
+    for version in ("v1", "v2", "v3"):
+        ok(api.single(version=version))
+    ok(api.update(changes={"is_active": False}, version="v2"))
+    assert sorted(ok(api.delete(all="true"))["versions"]) == ["v1", "v2", "v3"]
+    assert objects() == {}
+    refused(api.get(), 404)
+    refused(api.delete(all="true"), 404)
+
+
+def test_version_and_all_together_are_refused(api):
+    ok(api.single())
+    with nothing_written():
+        refused(api.delete(version="v1", all="true"), 400)
+        refused(api.delete(all="perhaps"), 400)
+
+
+def test_what_is_not_there_is_a_404(api):
+    ok(api.single())
+    with nothing_written():
+        refused(api.delete("none"), 404, "model_not_found")
+        refused(api.delete(version="v2"), 404, "version_not_found")
+        api.user_id = "bob"
+        refused(api.delete(), 404)
+    api.user_id = "alice"
+    ok(api.delete())
+    refused(api.delete(), 404)
+    refused(api.delete(version="v1"), 404)
+
+
+def test_the_version_is_free_again_and_a_new_one_has_its_own_bytes_and_place(api):  # U16
+    ok(api.single(content=b"old", name="Old", tags="old"))
+    ok(api.delete())
+    body = ok(api.single(content=b"new", name="New"))
+    assert (body["name"], body["tags"]) == ("New", [])
+    assert re.fullmatch(r"models/alice/m/v1~[0-9a-f]{32}/model\.pkl", body["files"][0]["file_path"])
+    assert ok(api.download(filename="model.pkl")) == b"new"
+    assert ok(api.get()) == body
+    assert len(ok(api.list())) == 1
+    assert list(objects()) == [body["files"][0]["file_path"]]
+
+
+def test_a_week_later_the_plain_place_is_used_again(api, move_clock):
+    ok(api.single())
+    ok(api.delete())
+    move_clock(8 * 86_400)
+    assert ok(api.single())["files"][0]["file_path"] == "models/alice/m/v1/model.pkl"
+
+
+def test_a_delete_that_dies_is_invisible_at_once_and_finished_by_the_sweep(api, move_clock, monkeypatch):
+    from registry import deleting
+
+    ok(api.single(content=b"old"))
+    with monkeypatch.context() as patch:
+        patch.setattr(deleting.objects, "delete_prefix", lambda prefix: (_ for _ in ()).throw(ConnectionError("died")))
+        refused(api.delete(), 500)
+    refused(api.get(), 404)
+    assert ok(api.list()) == []
+    refused(api.single(content=b"new"), 409, "version_deleting")
+    assert list(objects()) == ["models/alice/m/v1/model.pkl"]
+    move_clock(3600)
+    sweep()
+    assert objects() == {}
+    assert ok(api.single(content=b"new"))["version"] == "v1"
+
+
+def test_a_delete_that_outlasts_the_gateway_is_a_202(api, setting, monkeypatch, move_clock):
+    import time
+
+    from registry import deleting
+
+    for version in ("v1", "v2"):
+        ok(api.single(version=version))
+    finish = deleting.finish_delete
+    began = time.monotonic
+
+    def slow(work):
+        finish(work)
+        monkeypatch.setattr(time, "monotonic", lambda: began() + 3600)
+
+    monkeypatch.setattr(deleting, "finish_delete", slow)
+    body = ok(api.delete(all="true"), 202)
+    assert body["status"] == "deleting" and sorted(body["versions"]) == ["v1", "v2"]
+    refused(api.get(), 404)
+    monkeypatch.undo()
+
+
+def test_versions_that_were_deleted_are_not_counted_again_by_a_direct_upload(api):
+    ok(api.single(version="v1"))
+    ok(api.single(version="v7"))
+    ok(api.delete(all="true"))
+    assert ok(api.start(files=[{"path": "a", "size": 1}]), 201)["version"] == "v8"
