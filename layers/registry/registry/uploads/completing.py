@@ -23,8 +23,11 @@ def complete_upload(*, principal: Principal, upload_id: str) -> UploadRow:
     if upload.status == "ready":
         return upload
     starting.refuse_ended(upload)
-    deadline = Deadline(working.wait_seconds())
+    deadline = working.request_deadline()
     missing = _finish_multiparts(upload, deadline)
+    now = UploadRow.find(upload.pk) if missing else upload
+    if now is None or now.status not in OPEN:  # it ended while we looked, and its inbox with it
+        return now or upload
     if missing:
         raise InvalidError(
             f"{len(missing)} files have not arrived in full: send what GET ?urls=true shows, then complete again",
@@ -34,10 +37,10 @@ def complete_upload(*, principal: Principal, upload_id: str) -> UploadRow:
     actions = [UploadRow.complete.set(True), UploadRow.status.set("processing"), UploadRow.wake.add(1)]
     records.update_if(upload, actions, UploadRow.status.is_in(*OPEN))
     if not deadline.passed:
-        working.work(upload_id, seconds=working.wait_seconds())
+        working.work(upload_id, deadline)
     else:
         working.start_worker(upload_id)
-    return working.wait(upload_id, seconds=working.wait_seconds()) or upload
+    return working.wait(upload_id, deadline) or upload
 
 
 def _finish_multiparts(upload: UploadRow, deadline: Deadline) -> list[dict[str, object]]:

@@ -17,7 +17,7 @@ from registry.schemas import FolderForm, Metadata, SingleForm, UploadForm
 from registry.settings import get_settings
 from registry.storage.writing import ObjectWriter
 from registry.uploads import ending, leases, promoting, starting, working
-from registry.uploads.leases import OPEN, Deadline, Lease, LeaseLostError
+from registry.uploads.leases import OPEN, Lease, LeaseLostError
 
 _READ_BYTES = 1024 * 1024
 
@@ -62,7 +62,7 @@ def upload_folder(*, principal: Principal, form: FolderForm, body: BinaryIO, siz
     authorise(principal, "write", form.user_id, form.model_id)
     upload = _new_upload(principal, form, kind="folder")
     upload.archive = {"size": size, "sha256": None, "preserve_structure": form.preserve_structure}
-    deadline = Deadline(working.wait_seconds())
+    deadline = working.request_deadline()
     with _reserve(upload) as lease:
         try:
             key = naming.inbox_key(upload.user_id, upload.upload_id, naming.ARCHIVE_SLOT)
@@ -74,7 +74,7 @@ def upload_folder(*, principal: Principal, form: FolderForm, body: BinaryIO, siz
             _take_back(lease.upload, error)
             raise
         working.work_under(lease, deadline)
-    now = working.wait(upload.upload_id, seconds=working.wait_seconds())
+    now = working.wait(upload.upload_id, deadline)
     return shown_or_raised(now or upload)
 
 

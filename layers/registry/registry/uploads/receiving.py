@@ -10,6 +10,7 @@ from registry.observability import get_logger
 from registry.records import UploadRow
 from registry.storage import objects
 from registry.uploads import working
+from registry.uploads.leases import Deadline
 
 _RESERVE_SECONDS = 30  # of a function's life: for what is in flight when it is time to stop
 
@@ -27,7 +28,7 @@ def receive(event: dict[str, Any], *, seconds: float | None) -> None:
     for upload_id in _named(event):
         try:
             if working.wake(upload_id):
-                working.work(upload_id, seconds=seconds)
+                working.work(upload_id, Deadline(seconds))
         except Exception as error:  # noqa: BLE001
             get_logger().exception("upload not worked on", upload_id=upload_id)
             failure = error

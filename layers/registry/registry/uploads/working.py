@@ -25,13 +25,13 @@ def start_worker(upload_id: str) -> None:
     tasks.start_function("receive_upload", {"upload_id": upload_id})
 
 
-def work(upload_id: str, *, seconds: float | None = None) -> None:
-    """Works on an upload until nothing is left to do, or `seconds` are over: then a successor is started. Does
+def work(upload_id: str, deadline: Deadline) -> None:
+    """Works on an upload until nothing is left to do, or the time is over: then a successor is started. Does
     nothing if somebody else holds the lease: that one sees the wake."""
     lease = Lease.acquire(upload_id)
     if lease is not None:
         with lease:
-            work_under(lease, Deadline(seconds))
+            work_under(lease, deadline)
 
 
 def work_under(lease: Lease, deadline: Deadline) -> None:
@@ -76,9 +76,8 @@ def _hand_over(lease: Lease, *, moved: bool) -> None:
         start_worker(upload.upload_id)
 
 
-def wait(upload_id: str, *, seconds: float | None) -> UploadRow | None:
+def wait(upload_id: str, deadline: Deadline) -> UploadRow | None:
     """The upload once it has ended, or as it is when the time is over."""
-    deadline = Deadline(seconds)
     pause = 0.05
     while True:
         upload = UploadRow.find(f"A#{upload_id}")
@@ -88,6 +87,6 @@ def wait(upload_id: str, *, seconds: float | None) -> UploadRow | None:
         pause = min(1.0, pause * 1.5)
 
 
-def wait_seconds() -> float | None:
-    """How long a request may wait here; None: to the end."""
-    return get_settings().wait_seconds or None
+def request_deadline() -> Deadline:
+    """Until when a request that begins now may take."""
+    return Deadline(get_settings().wait_seconds or None)
