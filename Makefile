@@ -25,7 +25,7 @@ define install
 	fi; \
 	echo "Installing requirements/$(1).txt into $(2) (once; this takes a few minutes)…"; \
 	$(2)/bin/python -m pip install --disable-pip-version-check --progress-bar on \
-		--require-hashes -r requirements/$(1).txt; \
+		--require-hashes --no-deps -r requirements/$(1).txt; \
 	cp requirements/$(1).txt $(2)/$(1).installed; \
 fi
 endef
@@ -48,7 +48,7 @@ lint: dev-environment sam-environment ## ruff, mypy, import rules, template
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy -p registry
-	.venv/bin/lint-imports
+	PYTHONPATH=.:layers/registry .venv/bin/lint-imports
 	$(SAM) validate --lint
 
 build: sam-environment ## what `sam deploy` ships, into .aws-sam/

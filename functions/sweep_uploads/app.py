@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from registry.uploads import sweeping
+from registry.deadlines import Deadline
+from registry.uploads import receiving, sweeping
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> None:
     """Looks at what is due; `{"detail": {"all": true}}`: at all that is open, as after a crash."""
-    del context
-    sweeping.sweep(everything=bool((event.get("detail") or {}).get("all")))
+    deadline = Deadline(receiving.seconds_left(context))
+    sweeping.sweep(deadline, everything=bool((event.get("detail") or {}).get("all")))

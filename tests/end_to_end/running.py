@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +20,16 @@ PROJECT = Path(__file__).parents[2]
 _START_SECONDS = 120
 
 
+def environment() -> dict[str, str]:
+    """What `make run` gives the server: nothing that a shell set for other installations."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("REGISTRY_", "AWS_", "MODELKEEP_"))
+    }
+    if "MODELKEEP_CACHE" in os.environ:
+        kept["MODELKEEP_CACHE"] = os.environ["MODELKEEP_CACHE"]
+    return {**kept, "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "layers/registry")])}
+
+
 class Server:
     """One data folder and one run of ports; started, killed and started again."""
 
@@ -30,15 +42,13 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("REGISTRY_", "AWS_"))}
-        environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT), str(PROJECT / "layers/registry")])
         began = time.monotonic()
         written = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "local", "--port", str(self.ports.api), "--data", str(self.data)],
                 cwd=PROJECT,
-                env=environment,
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -76,8 +86,6 @@ class Server:
 
     def secrets(self) -> list[str]:
         """What must be in no log."""
-        import json
-
         credentials = json.loads((self.data / "credentials.json").read_text())
         return ["X-Amz-Signature", "X-Amz-Credential", credentials["secret_key"]]
 
@@ -92,24 +100,36 @@ def running(folder: Path) -> Iterator[Server]:
         letters = [path.read_text()[:3000] for path in (server.data / "dead-letters").glob("*.json")]
     finally:
         server.kill()
+        for name in ("s3", "dynamodb", "tmp"):  # gigabytes; the logs stay
+            shutil.rmtree(server.data / name, ignore_errors=True)
     said = server.log.read_text(errors="replace")
     for secret in server.secrets():
         assert secret.lower() not in said.lower(), f"{secret[:16]} is in the server's log"
     assert not letters, f"events that failed three times: {letters}"
 
 
-class PeakMemory:
-    """The largest resident size of the server's main process while the block ran, as the kernel counted it."""
+class Usage:
+    """What the server's main process took while the block ran: its largest resident size, as the kernel counted it, and
+    processor time, which tells more than the clock where machines are shared."""
 
     def __init__(self, server: Server) -> None:
-        self._folder = Path(f"/proc/{server.process.pid}")
-        self.mebibytes = 0.0
+        self._process = server.process
+        self._folder = Path(f"/proc/{self._process.pid}")
+        self._before = 0.0
+        self.peak_mib = 0.0
+        self.processor_seconds = 0.0
 
-    def __enter__(self) -> PeakMemory:
+    def __enter__(self) -> Usage:
         (self._folder / "clear_refs").write_text("5")  # the high-water mark begins anew
+        self._before = self._processor_seconds()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.processor_seconds = self._processor_seconds() - self._before
         for line in (self._folder / "status").read_text().splitlines():
             if line.startswith("VmHWM:"):
-                self.mebibytes = int(line.split()[1]) / 1024
+                self.peak_mib = int(line.split()[1]) / 1024
+
+    def _processor_seconds(self) -> float:
+        times = self._process.cpu_times()
+        return float(times.user + times.system)

@@ -42,9 +42,7 @@ def test_names_beyond_ascii_are_sent_as_rfc_5987_says(api):  # A10
     ok(api.folder({"Модель é.pkl": b"1"}))
     disposition = api.download(filename="Модель é.pkl").headers["content-disposition"]
     assert disposition.startswith('attachment; filename="')
-    assert disposition.endswith(
-        "filename*=UTF-8''%D0%9C%D0%BE%D0%B4%D0%B5%D0%BB%D1%8C%20%C3%A9.pkl"
-    )
+    assert disposition.endswith("filename*=UTF-8''%D0%9C%D0%BE%D0%B4%D0%B5%D0%BB%D1%8C%20%C3%A9.pkl")
 
 
 def test_versions_are_chosen_as_get_chooses_them(api):

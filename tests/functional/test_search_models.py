@@ -17,7 +17,9 @@ def found(answer) -> list[str]:
 def models(api):
     publish("alice", "bert-base", "v1", [], name="BERT base", description="English text", tags=["NLP", "Prod"])
     publish("alice", "iris_rf", "v1", [], name="Iris", algorithm="Random-Forest", framework="sklearn")
-    publish("alice", "resnet50", "v1", [], name="ResNet 50", description="Bilder, Größe 224", model_type="computer_vision")
+    publish(
+        "alice", "resnet50", "v1", [], name="ResNet 50", description="Bilder, Größe 224", model_type="computer_vision"
+    )
     return api
 
 

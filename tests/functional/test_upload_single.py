@@ -201,9 +201,7 @@ def test_what_is_no_form_is_refused(api):
         refused(api.call("upload_single"), 400)
 
 
-@pytest.mark.parametrize(
-    "metric", ["training_accuracy", "validation_accuracy", "test_accuracy", "training_loss"]
-)
+@pytest.mark.parametrize("metric", ["training_accuracy", "validation_accuracy", "test_accuracy", "training_loss"])
 def test_a_metric_that_is_no_finite_number_is_refused(api, metric):  # A1
     with nothing_written():
         for value in ("NaN", "nan", "Infinity", "-inf", "1e999", "high", "0x10"):

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pytest
@@ -21,28 +21,16 @@ from registry.schemas import Metadata, SingleForm, StartUpload, VersionFields
 
 T = TypeVar("T")
 MIB = 1024 * 1024
-WRITES = frozenset(
-    [
-        "PutObject",
-        "DeleteObject",
-        "DeleteObjects",
-        "CopyObject",
-        "CreateMultipartUpload",
-        "UploadPart",
-        "UploadPartCopy",
-        "CompleteMultipartUpload",
-        "AbortMultipartUpload",
-        "PutItem",
-        "UpdateItem",
-        "DeleteItem",
-        "BatchWriteItem",
-        "TransactWriteItems",
-        "Invoke",
-    ]
-)
-TABLE_CALLS = frozenset(
-    ["GetItem", "Query", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems"]
-)
+WRITES = {
+    *("PutObject", "DeleteObject", "DeleteObjects", "CopyObject", "CreateMultipartUpload", "UploadPart"),
+    *("UploadPartCopy", "CompleteMultipartUpload", "AbortMultipartUpload"),
+    *("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems"),
+    "Invoke",
+}
+TABLE_CALLS = {
+    *("GetItem", "Query", "BatchGetItem"),
+    *("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems"),
+}
 
 
 class DiedError(BaseException):
@@ -184,7 +172,6 @@ class World:
     started: Any
     clock: Clock
     process: Process
-    seen: list[str] = field(default_factory=list)
 
     # -- what the servers hold ------------------------------------------------------------------------------------
 
@@ -398,14 +385,14 @@ class World:
             self.sweep()
 
     def check_hints(self) -> None:
-        """What is left of hints leads nowhere: lists show just the versions that are ready."""
-        ready = {
-            (row["model_id"], row["version"])
-            for (_, sk), row in self.rows().items()
-            if sk.startswith("V#") and row["status"] == "ready"
-        }
-        for found in (self.list(), self.list(query="name")):
-            assert {(each.model_id, each.version) for each in found} == ready
+        """What is left of hints leads nowhere, and none is missing: lists show just the versions that are ready."""
+        ready = [row for (_, sk), row in self.rows().items() if sk.startswith("V#") and row["status"] == "ready"]
+        for active in (True, False):
+            wanted = {(row["model_id"], row["version"]) for row in ready if row["active"] == active}
+            listed = self.list(is_active=active)
+            assert {(each.model_id, each.version) for each in listed} == wanted
+            for each in listed:
+                assert each in self.list(query=each.name, is_active=active, framework=each.framework)
 
     def check_no_work(self) -> None:
         """Nothing unfinished is on record, but what is only to be looked at once more."""

@@ -7,6 +7,7 @@ import time
 from registry import naming
 from registry.auth import Principal, authorise
 from registry.catalog import changing, reading
+from registry.deadlines import Deadline
 from registry.errors import InvalidError, NotFoundError
 from registry.records import VersionRow, WorkRow
 from registry.schemas import Deleted
@@ -26,14 +27,10 @@ def delete_model(
     if version is not None and every:
         raise InvalidError("give either version or all=true", code="version_or_all")
     rows = _choose(user_id, model_id, version, every=every)
-    end = time.monotonic() + get_settings().wait_seconds if get_settings().wait_seconds else None
+    deadline = Deadline(get_settings().wait_seconds or None)
     works = [changing.begin_delete(row, due=time.time() + get_settings().recheck_seconds) for row in rows]
-    gone = True
-    for work in works:
-        if work is not None and (end is None or time.monotonic() < end):
-            finish_delete(work)
-        elif work is not None:
-            gone = False
+    unfinished = [work for work in works if work is not None and not finish_delete(work, deadline)]
+    gone = not unfinished
     names = [row.version for row in rows]
     answer = Deleted(user_id=user_id, model_id=model_id, versions=names, status="deleted" if gone else "deleting")
     return answer, gone
@@ -64,9 +61,14 @@ def _versions(user_id: str, model_id: str, *, limit: int | None) -> list[Version
             return rows[:limit]
 
 
-def finish_delete(work: WorkRow) -> None:
-    """Removes a version's objects and records; may be done twice, and again after dying anywhere in it."""
+def finish_delete(work: WorkRow, deadline: Deadline) -> bool:
+    """Removes a version's objects, then its records; may be done twice, and again after dying anywhere in it. False
+    if the time was over before all was gone: the sweep goes on."""
+    if deadline.passed:
+        return False
     multiparts.abort_prefix(work.prefix)
-    objects.delete_prefix(work.prefix)
+    if not objects.delete_prefix(work.prefix, until=lambda: deadline.passed):
+        return False
     objects.delete_object(naming.archive_key(work.user_id, work.model_id, work.version, work.upload_id))
     changing.finish_delete(work)
+    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -116,8 +116,13 @@ def _delete_batch(keys: list[str]) -> int:
     return len(keys)
 
 
-def delete_prefix(prefix: str) -> int:
-    """Deletes all below a prefix, which ends in '/' so that no neighbour is caught."""
+def delete_prefix(prefix: str, *, until: Callable[[], bool] = lambda: False) -> bool:
+    """Deletes all below a prefix, which ends in '/' so that no neighbour is caught. False if `until` said to stop."""
     if not prefix.endswith("/") or prefix.count("/") < 2:
         raise ValueError(f"refusing to delete below {prefix!r}")
-    return delete_objects(entry.key for entry in list_objects(prefix))
+    entries = list_objects(prefix)
+    while batch := [entry.key for entry in islice(entries, 4 * _DELETE_BATCH)]:
+        if until():
+            return False
+        delete_objects(batch)
+    return True

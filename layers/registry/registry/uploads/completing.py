@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from registry import naming, records
 from registry.auth import Principal
+from registry.deadlines import Deadline
 from registry.errors import ConflictError, InvalidError
 from registry.observability import get_logger
 from registry.records import ResultRow, UploadRow
 from registry.storage import multiparts, objects
 from registry.storage.client import MultipartMissingError
 from registry.uploads import ending, showing, specs, starting, working
-from registry.uploads.leases import OPEN, Deadline
+from registry.uploads.leases import OPEN
 from registry.uploads.specs import Spec
 
 _MISSING_SHOWN = 100
+_LOOKS = 3
 
 
 def complete_upload(*, principal: Principal, upload_id: str) -> UploadRow:
@@ -24,23 +26,31 @@ def complete_upload(*, principal: Principal, upload_id: str) -> UploadRow:
         return upload
     starting.refuse_ended(upload)
     deadline = working.request_deadline()
-    missing = _finish_multiparts(upload, deadline)
-    now = UploadRow.find(upload.pk) if missing else upload
-    if now is None or now.status not in OPEN:  # it ended while we looked, and its inbox with it
-        return now or upload
-    if missing:
+    for _ in range(_LOOKS):
+        _refuse_incomplete(upload, _finish_multiparts(upload, deadline))
+        actions = [UploadRow.complete.set(True), UploadRow.status.set("processing"), UploadRow.wake.add(1)]
+        records.update_if(upload, actions, UploadRow.status.is_in(*OPEN))
+        if deadline.passed:
+            working.start_worker(upload_id)
+        else:
+            working.work(upload_id, deadline)
+        upload = working.wait(upload_id, deadline) or upload
+        if upload.status not in OPEN or deadline.passed:
+            break
+        # Nobody works on it, and it is not done: a file was refused, and is missing now.
+    return upload
+
+
+def _refuse_incomplete(upload: UploadRow, missing: list[dict[str, object]]) -> None:
+    if not missing:
+        return
+    now = UploadRow.find(upload.pk)
+    if now is not None and now.status in OPEN:  # else it ended while we looked, and its inbox with it
         raise InvalidError(
             f"{len(missing)} files have not arrived in full: send what GET ?urls=true shows, then complete again",
             code="upload_incomplete",
             missing=missing[:_MISSING_SHOWN],
         )
-    actions = [UploadRow.complete.set(True), UploadRow.status.set("processing"), UploadRow.wake.add(1)]
-    records.update_if(upload, actions, UploadRow.status.is_in(*OPEN))
-    if not deadline.passed:
-        working.work(upload_id, deadline)
-    else:
-        working.start_worker(upload_id)
-    return working.wait(upload_id, deadline) or upload
 
 
 def _finish_multiparts(upload: UploadRow, deadline: Deadline) -> list[dict[str, object]]:

@@ -24,18 +24,6 @@ class LeaseLostError(ConflictError):
         super().__init__(f"Upload {upload_id} has ended, or took longer than its reservation lasted: look at it")
 
 
-class Deadline:
-    """When a function has to stop; None: never."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self._end = None if seconds is None else time.monotonic() + seconds
-
-    @property
-    def passed(self) -> bool:
-        """Whether it is time to stop."""
-        return self._end is not None and time.monotonic() >= self._end
-
-
 class Lease:
     """The right to work on an upload; renewed by a thread while the `with` block runs."""
 

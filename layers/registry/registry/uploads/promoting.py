@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from registry import naming, records
 from registry.catalog import publishing
+from registry.deadlines import Deadline
 from registry.files import StoredFile, find_requirements, parse_requirements
 from registry.observability import get_logger
 from registry.records import FILES_A_ROW, SpecRow, UploadRow
@@ -15,7 +16,7 @@ from registry.storage import copying, objects
 from registry.storage.client import ObjectChangedError, ObjectMissingError
 from registry.storage.objects import StoredObject
 from registry.uploads import ending, specs
-from registry.uploads.leases import OPEN, Deadline, Lease, LeaseLostError
+from registry.uploads.leases import OPEN, Lease, LeaseLostError
 from registry.uploads.specs import Result, Spec
 
 _AT_ONCE = 8

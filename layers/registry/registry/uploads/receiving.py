@@ -6,11 +6,11 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from registry import naming
+from registry.deadlines import Deadline
 from registry.observability import get_logger
 from registry.records import UploadRow
 from registry.storage import objects
 from registry.uploads import working
-from registry.uploads.leases import Deadline
 
 _RESERVE_SECONDS = 30  # of a function's life: for what is in flight when it is time to stop
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from registry import deleting, exports, records
+from registry.deadlines import Deadline
 from registry.observability import get_logger
 from registry.records import UploadRow, WorkRow
 from registry.settings import get_settings
@@ -15,26 +16,28 @@ _ROWS = 200  # of a shard, a sweep; what is left is due still
 _MAX_RECHECK_SECONDS = 3_600
 
 
-def sweep(*, everything: bool = False) -> int:
+def sweep(deadline: Deadline, *, everything: bool = False) -> int:
     """Looks at all that is due; `everything`: at all open uploads, due or not, as after a crash. How many rows. One
-    that fails stays due and does not keep the others from being looked at."""
+    that fails stays due and does not keep the others from being looked at; so does what there was no time for."""
     looked_at = 0
     for shard in range(records.WORK_SHARDS):
         due = None if everything else WorkRow.sk < f"{int(time.time()):012d}"
         for work in WorkRow.query(f"WK#{shard}", due, limit=None if everything else _ROWS, consistent_read=True):
+            if deadline.passed:
+                return looked_at
             if everything and work.kind in ("purge", "archive") and int(work.sk.split("#")[0]) > time.time():
                 continue
             looked_at += 1
             try:
-                _look_at(work)
+                _look_at(work, deadline)
             except Exception:  # noqa: BLE001  # it stays due, and the log says why
                 get_logger().exception("sweep failed", kind=work.kind, upload_id=work.upload_id)
     return looked_at
 
 
-def _look_at(work: WorkRow) -> None:
+def _look_at(work: WorkRow, deadline: Deadline) -> None:
     if work.kind == "delete":
-        deleting.finish_delete(work)
+        deleting.finish_delete(work, deadline)
     elif work.kind == "purge":
         ending.purge(work)
     elif work.kind == "archive":

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from registry import archives, naming, records
 from registry.archives import Archive, Member, MemberDecoder
 from registry.catalog import changing
+from registry.deadlines import Deadline
 from registry.errors import ArchiveError, InvalidError
 from registry.files import StoredFile
 from registry.observability import get_logger
@@ -18,7 +19,7 @@ from registry.storage.client import ObjectChangedError, ObjectMissingError
 from registry.storage.objects import StoredObject
 from registry.storage.writing import ObjectWriter
 from registry.uploads import ending, promoting, specs
-from registry.uploads.leases import OPEN, Deadline, Lease, LeaseLostError
+from registry.uploads.leases import OPEN, Lease, LeaseLostError
 from registry.uploads.specs import Result
 
 _AT_ONCE = 4  # runs in flight, each with up to _RUN_BYTES read and one writer's parts

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 
 from registry import records, tasks
+from registry.deadlines import Deadline
 from registry.observability import get_logger
 from registry.records import UploadRow
 from registry.settings import get_settings
 from registry.uploads import ending, promoting, specs, unpacking
-from registry.uploads.leases import OPEN, Deadline, Lease, LeaseLostError
+from registry.uploads.leases import OPEN, Lease, LeaseLostError
 
 _HOPS_WITHOUT_PROGRESS = 5
 
@@ -77,11 +78,11 @@ def _hand_over(lease: Lease, *, moved: bool) -> None:
 
 
 def wait(upload_id: str, deadline: Deadline) -> UploadRow | None:
-    """The upload once it has ended, or as it is when the time is over."""
+    """The upload once it has ended or nobody works on it, or as it is when the time is over."""
     pause = 0.05
     while True:
         upload = UploadRow.find(f"A#{upload_id}")
-        if upload is None or upload.status not in OPEN or deadline.passed:
+        if upload is None or upload.status not in OPEN or upload.lease_until < time.time() or deadline.passed:
             return upload
         time.sleep(pause)
         pause = min(1.0, pause * 1.5)

@@ -1,0 +1,648 @@
+"""What `registry.storage` promises, on every store that it is tested on; and what each store is known to lack."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+from botocore.exceptions import ClientError
+from registry import settings
+from registry.storage import copying, multiparts, objects, presigning
+from registry.storage.client import (
+    MultipartMissingError,
+    ObjectChangedError,
+    ObjectMissingError,
+    base64_of_hex,
+    bucket,
+    hex_of_base64,
+    s3,
+)
+from registry.storage.objects import StoredObject
+from registry.storage.writing import ObjectWriter
+
+MIB = 1024 * 1024
+KEYS = [
+    "a b.bin",
+    "plus+and%percent.bin",
+    "%2F%20.bin",
+    "ümläut/ﬁ/模型.bin",
+    "a&b=c?d#e.bin",
+    "~v1/!$'()*,;:@.bin",
+    "a//b",
+]
+
+# What a store does otherwise, and why no promise of ours hangs on it.
+DIGEST_METHOD = {
+    "moto": "read",  # its UploadPartCopy and CopyObject tell no checksum: bytes are read and hashed here
+    "embedded": "part_copy",  # SeaweedFS tells a copied part's SHA-256
+}
+CHECKS_DIGEST_OF_PUT = {
+    "moto": False,  # it records whatever checksum it is sent
+    "embedded": True,  # 400 BadDigest
+}
+CHECKS_ETAG_OF_COPY_SOURCE = {
+    "moto": True,
+    "embedded": True,
+}
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def put(key: str, data: bytes) -> StoredObject:
+    return StoredObject(key, len(data), objects.put_object(key, data))
+
+
+def open_multiparts(prefix: str) -> list[str]:
+    found = s3().list_multipart_uploads(Bucket=bucket(), Prefix=prefix).get("Uploads", [])
+    return [each["Key"] for each in found if each["Key"].startswith(prefix)]
+
+
+# -- objects ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000])
+def test_object_is_what_was_put(store: str, prefix: str, size: int) -> None:
+    data = os.urandom(size)
+    etag = objects.put_object(f"{prefix}a", data)
+    assert etag and '"' not in etag
+    assert objects.find_object(f"{prefix}a") == StoredObject(f"{prefix}a", size, etag)
+    assert list(objects.list_objects(prefix)) == [StoredObject(f"{prefix}a", size, etag)]
+    assert objects.read_range(f"{prefix}a", 0, size, etag=etag) == data
+    head = s3().head_object(Bucket=bucket(), Key=f"{prefix}a")
+    assert head["ContentType"] == "application/octet-stream"
+
+
+def test_wrong_digest_is_refused_and_the_old_object_stays(store: str, prefix: str) -> None:
+    before = put(f"{prefix}a", b"old")
+    if not CHECKS_DIGEST_OF_PUT[store]:
+        objects.put_object(f"{prefix}a", b"new", sha256=sha256(b"other"))
+        return
+    with pytest.raises(ClientError) as caught:
+        objects.put_object(f"{prefix}a", b"new", sha256=sha256(b"other"))
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert objects.find_object(f"{prefix}a") == before
+    with pytest.raises(ClientError):
+        objects.put_object(f"{prefix}b", b"new", sha256=sha256(b"other"))
+    assert objects.find_object(f"{prefix}b") is None
+
+
+def test_missing_object(store: str, prefix: str) -> None:
+    assert objects.find_object(f"{prefix}none") is None
+    with pytest.raises(ObjectMissingError):
+        objects.read_range(f"{prefix}none", 0, 1)
+    with pytest.raises(ObjectMissingError):
+        objects.read_range(f"{prefix}none", 0, 1, etag="0" * 32)
+    objects.delete_object(f"{prefix}none")
+    assert list(objects.list_objects(prefix)) == []
+
+
+@pytest.mark.parametrize(("offset", "length"), [(0, 1), (5, 10), (0, 3 * MIB), (3 * MIB - 1, 1), (MIB - 1, MIB + 2)])
+def test_ranges(store: str, prefix: str, offset: int, length: int) -> None:
+    data = os.urandom(3 * MIB)
+    found = put(f"{prefix}a", data)
+    assert objects.read_range(found.key, offset, length) == data[offset : offset + length]
+    chunks = list(objects.stream_range(found.key, offset, length, etag=found.etag))
+    assert b"".join(chunks) == data[offset : offset + length]
+    assert all(len(chunk) <= MIB for chunk in chunks)
+
+
+def test_no_bytes_need_no_object(store: str, prefix: str) -> None:
+    assert objects.read_range(f"{prefix}none", 0, 0) == b""
+    assert list(objects.stream_range(f"{prefix}none", 0, 0)) == []
+
+
+def test_reading_is_pinned_to_the_etag(store: str, prefix: str) -> None:
+    first = put(f"{prefix}a", b"first")
+    put(f"{prefix}a", b"other")
+    with pytest.raises(ObjectChangedError):
+        objects.read_range(first.key, 0, 5, etag=first.etag)
+    with pytest.raises(ObjectChangedError):
+        list(objects.stream_range(first.key, 1, 2, etag=first.etag))
+    objects.delete_object(first.key)
+    with pytest.raises(ObjectMissingError):
+        objects.read_range(first.key, 0, 5, etag=first.etag)
+
+
+def test_stream_goes_on_where_the_connection_broke(store: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = os.urandom(2 * MIB + 5)
+    found = put(f"{prefix}a", data)
+    opened: list[tuple[int, int]] = []
+    original = objects._open
+
+    def breaking(key: str, offset: int, length: int, etag: str | None) -> Any:
+        opened.append((offset, length))
+        for chunk in original(key, offset, length, etag):
+            yield chunk
+            if len(opened) < 3:
+                raise ConnectionResetError("cut")
+
+    monkeypatch.setattr(objects, "_open", breaking)
+    assert b"".join(objects.stream_range(found.key, 0, len(data), etag=found.etag)) == data
+    assert len(opened) == 3
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_any_key(store: str, prefix: str, name: str) -> None:
+    """Written, listed, read, copied, written in parts and deleted under the very name."""
+    key = prefix + name
+    etag = objects.put_object(key, b"bytes")
+    assert objects.find_object(key) == StoredObject(key, 5, etag)
+    assert [entry.key for entry in objects.list_objects(prefix)] == [key]
+    assert objects.read_range(key, 1, 3, etag=etag) == b"yte"
+    assert copying.copy_hashed(StoredObject(key, 5, etag), f"{key}-hashed").sha256 == sha256(b"bytes")
+    copying.copy_plain(StoredObject(key, 5, etag), f"{key}-plain")
+    assert objects.read_range(f"{key}-plain", 0, 5) == b"bytes"
+    multipart = multiparts.create_multipart(f"{key}-parts")
+    assert open_multiparts(prefix) == [f"{key}-parts"]
+    multiparts.abort_multipart(f"{key}-parts", multipart)
+    assert objects.delete_objects([key, f"{key}-hashed"]) == 2
+    assert [entry.key for entry in objects.list_objects(prefix)] == [f"{key}-plain"]
+    assert objects.delete_prefix(prefix) == 1
+    assert list(objects.list_objects(prefix)) == []
+
+
+def test_lists_and_deletes_more_than_one_page(store: str, prefix: str, user_id: str) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    keys = [f"{prefix}v1/{number:05d}" for number in range(1_205)]
+    neighbour = f"models/{user_id}/v10/a"
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda key: objects.put_object(key, b"x"), [*keys, neighbour]))
+    assert [entry.key for entry in objects.list_objects(f"{prefix}v1/")] == keys
+    assert objects.delete_objects(keys[:3] + ["models/none/none"]) == 4
+    assert objects.delete_prefix(f"{prefix}v1/") == 1_202
+    assert [entry.key for entry in objects.list_objects(prefix)] == [neighbour]
+    assert objects.delete_prefix(f"{prefix}v1/") == 0
+    assert objects.delete_objects([]) == 0
+
+
+@pytest.mark.parametrize("bad", ["", "/", "models/", "models", "models/user/model/v1", "x/"])
+def test_prefix_that_says_too_little_is_not_deleted(store: str, bad: str) -> None:
+    with pytest.raises(ValueError, match="refusing"):
+        objects.delete_prefix(bad)
+
+
+def test_object_that_the_store_keeps_is_an_error(store: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3(), "delete_objects", lambda **_: {"Errors": [{"Key": "k", "Code": "AccessDenied"}]})
+    with pytest.raises(RuntimeError, match="AccessDenied"):
+        objects.delete_objects([f"{prefix}a"])
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+_PART = 8 * MIB
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, _PART - 1, _PART, _PART + 1, 2 * _PART, 2 * _PART + 77])
+@pytest.mark.parametrize("chunk", [MIB, 3 * MIB + 1])
+def test_writer(store: str, prefix: str, size: int, chunk: int) -> None:
+    data = os.urandom(size)
+    with ObjectWriter(f"{prefix}a", size) as writer:
+        for start in range(0, size, chunk):
+            writer.write(data[start : start + chunk])
+        etag = writer.finish()
+    found = objects.find_object(f"{prefix}a")
+    assert found == StoredObject(f"{prefix}a", size, etag)
+    assert sha256(objects.read_range(f"{prefix}a", 0, size, etag=etag)) == sha256(data)
+    assert open_multiparts(prefix) == []
+    head = s3().head_object(Bucket=bucket(), Key=f"{prefix}a")
+    assert head["ContentType"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize("size", [10, _PART, 3 * _PART])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_writer_that_fails_leaves_nothing(store: str, prefix: str, size: int, error: type[BaseException]) -> None:
+    with pytest.raises(error), ObjectWriter(f"{prefix}a", 4 * _PART) as writer:
+        writer.write(bytes(size))
+        raise error
+    assert objects.find_object(f"{prefix}a") is None
+    assert open_multiparts(prefix) == []
+
+
+def test_writer_that_is_not_finished_writes_nothing(store: str, prefix: str) -> None:
+    """Left without `finish`, and without an error."""
+    with ObjectWriter(f"{prefix}a", 3 * _PART) as writer:
+        writer.write(bytes(2 * _PART))
+    assert objects.find_object(f"{prefix}a") is None
+    assert open_multiparts(prefix) == []
+
+
+def test_writer_whose_part_is_refused_leaves_nothing(store: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> Any:
+        raise ClientError({"Error": {"Code": "SlowDown"}}, "UploadPart")
+
+    monkeypatch.setattr(s3(), "upload_part", refuse)
+    with pytest.raises(ClientError), ObjectWriter(f"{prefix}a", 3 * _PART) as writer:
+        writer.write(bytes(3 * _PART))
+        writer.finish()
+    assert objects.find_object(f"{prefix}a") is None
+    assert open_multiparts(prefix) == []
+
+
+# -- copying ----------------------------------------------------------------------------------------------------------
+
+SIZES = [0, 1, 100_000, 5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 17 * MIB]
+
+
+def test_digest_method(store: str, prefix: str) -> None:
+    assert copying.digest_method() == DIGEST_METHOD[store]
+    assert list(objects.list_objects("modelkeep/uploads/_probe/")) == []
+    assert open_multiparts("modelkeep/uploads/_probe/") == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_copy_tells_the_digest(store: str, prefix: str, size: int) -> None:
+    data = os.urandom(size)
+    copied = copying.copy_hashed(put(f"{prefix}a", data), f"{prefix}b")
+    assert copied.sha256 == sha256(data)
+    assert objects.find_object(f"{prefix}b") == StoredObject(f"{prefix}b", size, copied.etag)
+    assert objects.read_range(f"{prefix}b", 0, size, etag=copied.etag) == data
+    assert open_multiparts(prefix) == []
+
+
+def test_copy_of_what_came_in_parts(store: str, prefix: str) -> None:
+    """U7: the store's own checksum of such an object is one of checksums, not of its bytes."""
+    data = os.urandom(11 * MIB)
+    multipart = multiparts.create_multipart(f"{prefix}a", checksum="SHA256")
+    parts = [put_part(f"{prefix}a", multipart, i + 1, data[i * 6 * MIB : (i + 1) * 6 * MIB]) for i in range(2)]
+    etag = multiparts.complete_multipart(f"{prefix}a", multipart, parts)
+    source = StoredObject(f"{prefix}a", len(data), etag)
+    assert copying.copy_hashed(source, f"{prefix}b").sha256 == sha256(data)
+    assert copying.digest_of(source) == sha256(data)
+    assert copying.hash_object(source)[0] == sha256(data)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_digest_without_a_copy(store: str, prefix: str, size: int) -> None:
+    data = os.urandom(size)
+    source = put(f"{prefix}a", data)
+    assert copying.digest_of(source) == sha256(data)
+    assert [entry.key for entry in objects.list_objects(prefix)] == [source.key]
+    assert open_multiparts(prefix) == []
+
+
+@pytest.mark.parametrize("size", [10, 5 * MIB, 6 * MIB])
+@pytest.mark.parametrize("copy", [copying.copy_hashed, copying.copy_plain], ids=lambda copy: copy.__name__)
+def test_copy_is_pinned_to_the_etag(store: str, prefix: str, size: int, copy: Any) -> None:
+    assert CHECKS_ETAG_OF_COPY_SOURCE[store]
+    source = put(f"{prefix}a", b"a" * size)
+    put(f"{prefix}a", b"b" * size)
+    with pytest.raises(ObjectChangedError):
+        copy(source, f"{prefix}copy")
+    objects.delete_object(source.key)
+    with pytest.raises(ObjectMissingError):
+        copy(source, f"{prefix}copy")
+    assert list(objects.list_objects(prefix)) == []
+    assert open_multiparts(prefix) == []
+
+
+def test_digest_is_pinned_to_the_etag(store: str, prefix: str) -> None:
+    source = put(f"{prefix}a", b"a" * 6 * MIB)
+    put(f"{prefix}a", b"b" * 6 * MIB)
+    with pytest.raises(ObjectChangedError):
+        copying.digest_of(source)
+    objects.delete_object(source.key)
+    with pytest.raises(ObjectMissingError):
+        copying.digest_of(source)
+    assert open_multiparts(prefix) == []
+
+
+def test_copy_takes_no_metadata_along(store: str, prefix: str) -> None:
+    """What a client said of its object is not what we say."""
+    for size in (10, 6 * MIB):
+        data = os.urandom(size)
+        answer = s3().put_object(
+            Bucket=bucket(),
+            Key=f"{prefix}a",
+            Body=data,
+            ContentType="text/html",
+            Metadata={"evil": "yes"},
+            ContentEncoding="gzip",
+            ContentDisposition="inline",
+        )
+        source = StoredObject(f"{prefix}a", size, answer["ETag"].strip('"'))
+        copying.copy_hashed(source, f"{prefix}hashed")
+        copying.copy_plain(source, f"{prefix}plain")
+        for key in ("hashed", "plain"):
+            head = s3().head_object(Bucket=bucket(), Key=prefix + key)
+            assert head["ContentType"] == "application/octet-stream"
+            assert head["Metadata"] == {}
+            assert "ContentEncoding" not in head
+            assert "ContentDisposition" not in head
+
+
+def test_copy_in_parts(store: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of what is larger than one copy may be."""
+    monkeypatch.setattr(multiparts, "MAX_PART_BYTES", 6 * MIB)
+    monkeypatch.setattr(copying, "_COPY_PART", 5 * MIB)
+    data = os.urandom(12 * MIB + 3)
+    source = put(f"{prefix}a", data)
+    copied = copying.copy_hashed(source, f"{prefix}b")
+    assert copied.sha256 == sha256(data)
+    assert objects.read_range(f"{prefix}b", 0, len(data), etag=copied.etag) == data
+    put(f"{prefix}a", b"x" * len(data))
+    with pytest.raises(ObjectChangedError):
+        copying.copy_plain(source, f"{prefix}c")
+    assert objects.find_object(f"{prefix}c") is None
+    assert open_multiparts(prefix) == []
+
+
+# -- multiparts -------------------------------------------------------------------------------------------------------
+
+
+def put_part(key: str, multipart: str, number: int, data: bytes, *, sha: bool = True) -> multiparts.StoredPart:
+    checksum = {"ChecksumSHA256": base64_of_hex(sha256(data))} if sha else {}
+    answer: Any = s3().upload_part(
+        Bucket=bucket(),
+        Key=key,
+        UploadId=multipart,
+        PartNumber=number,
+        Body=data,
+        **checksum,  # type: ignore[arg-type]
+    )
+    return multiparts.StoredPart(number, len(data), answer["ETag"].strip('"'), checksum)
+
+
+@pytest.mark.parametrize("checksum", [None, "SHA256"])
+def test_multipart(store: str, prefix: str, checksum: str | None) -> None:
+    key = f"{prefix}a"
+    multipart = multiparts.create_multipart(key, checksum=checksum)
+    assert multiparts.list_parts(key, multipart) == []
+    bodies = {3: b"end", 1: os.urandom(5 * MIB), 2: os.urandom(5 * MIB)}
+    for number, body in bodies.items():
+        put_part(key, multipart, number, body, sha=checksum is not None)
+    parts = multiparts.list_parts(key, multipart)
+    assert [(part.number, part.size) for part in parts] == [(1, 5 * MIB), (2, 5 * MIB), (3, 3)]
+    assert objects.find_object(key) is None
+    etag = multiparts.complete_multipart(key, multipart, parts)
+    whole = bodies[1] + bodies[2] + bodies[3]
+    assert objects.find_object(key) == StoredObject(key, len(whole), etag)
+    assert objects.read_range(key, 0, len(whole), etag=etag) == whole
+    with pytest.raises(MultipartMissingError):
+        multiparts.list_parts(key, multipart)
+    assert open_multiparts(prefix) == []
+
+
+def test_part_sent_twice_counts_once(store: str, prefix: str) -> None:
+    key = f"{prefix}a"
+    multipart = multiparts.create_multipart(key)
+    put_part(key, multipart, 1, os.urandom(5 * MIB), sha=False)
+    first = os.urandom(5 * MIB)
+    put_part(key, multipart, 1, first, sha=False)
+    put_part(key, multipart, 2, b"end", sha=False)
+    parts = multiparts.list_parts(key, multipart)
+    assert [part.number for part in parts] == [1, 2]
+    multiparts.complete_multipart(key, multipart, parts)
+    assert objects.read_range(key, 0, 5 * MIB + 3) == first + b"end"
+
+
+def test_completed_twice(store: str, prefix: str) -> None:
+    """The second one learns that it was late; the object is the first one's."""
+    key = f"{prefix}a"
+    multipart = multiparts.create_multipart(key)
+    part = put_part(key, multipart, 1, b"bytes", sha=False)
+    etag = multiparts.complete_multipart(key, multipart, [part])
+    if store == "moto":  # it keeps completed ones and answers again with the same object
+        assert multiparts.complete_multipart(key, multipart, [part]) == etag
+    else:
+        with pytest.raises(MultipartMissingError):
+            multiparts.complete_multipart(key, multipart, [part])
+    assert objects.find_object(key) == StoredObject(key, 5, etag)
+    multiparts.abort_multipart(key, multipart)
+    assert objects.find_object(key) == StoredObject(key, 5, etag)
+
+
+def test_aborted(store: str, prefix: str) -> None:
+    key = f"{prefix}a"
+    multipart = multiparts.create_multipart(key)
+    part = put_part(key, multipart, 1, b"bytes", sha=False)
+    multiparts.abort_multipart(key, multipart)
+    multiparts.abort_multipart(key, multipart)
+    with pytest.raises(MultipartMissingError):
+        multiparts.complete_multipart(key, multipart, [part])
+    with pytest.raises(MultipartMissingError):
+        multiparts.list_parts(key, multipart)
+    assert objects.find_object(key) is None
+
+
+def test_wrong_completions_leave_it_open(store: str, prefix: str) -> None:
+    """U3: a part that was never sent, another ETag, one that is too small."""
+    key = f"{prefix}a"
+    multipart = multiparts.create_multipart(key)
+    first = put_part(key, multipart, 1, b"small", sha=False)
+    last = put_part(key, multipart, 2, b"end", sha=False)
+    never = multiparts.StoredPart(3, 1, "0" * 32, {})
+    other = multiparts.StoredPart(1, 5, "0" * 32, {})
+    for parts in ([first, never], [other], [first, last]):
+        with pytest.raises(ClientError) as caught:
+            multiparts.complete_multipart(key, multipart, parts)
+        assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert objects.find_object(key) is None
+    assert len(multiparts.list_parts(key, multipart)) == 2
+    multiparts.complete_multipart(key, multipart, [first])
+    assert objects.read_range(key, 0, 5) == b"small"
+
+
+def test_part_with_another_digest_is_refused(store: str, prefix: str) -> None:
+    key = f"{prefix}a"
+    multipart = multiparts.create_multipart(key, checksum="SHA256")
+    wrong = base64_of_hex(sha256(b"other"))
+    if not CHECKS_DIGEST_OF_PUT[store]:
+        return
+    with pytest.raises(ClientError) as caught:
+        s3().upload_part(
+            Bucket=bucket(), Key=key, UploadId=multipart, PartNumber=1, Body=b"bytes", ChecksumSHA256=wrong
+        )
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert multiparts.list_parts(key, multipart) == []
+    multiparts.abort_multipart(key, multipart)
+
+
+def test_abort_below_a_prefix(store: str, prefix: str) -> None:
+    inside = [f"{prefix}v1/{name}" for name in ("a", "b/c", "d e+f")]
+    outside = [f"{prefix}v10/a", f"{prefix}v1~x/a"]
+    begun = {key: multiparts.create_multipart(key) for key in [*inside, inside[0] + "2", *outside]}
+    put_part(inside[0], begun[inside[0]], 1, b"bytes", sha=False)
+    multiparts.create_multipart(inside[0])  # two of one key
+    multiparts.abort_prefix(f"{prefix}v1/")
+    assert sorted(open_multiparts(prefix)) == sorted(outside)
+    multiparts.abort_prefix(f"{prefix}v1/")
+    multiparts.abort_prefix(prefix)
+    assert open_multiparts(prefix) == []
+
+
+def test_list_of_many_parts(store: str, prefix: str) -> None:
+    """More than a page of them."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    key = f"{prefix}a"
+    multipart = multiparts.create_multipart(key)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: put_part(key, multipart, number, b"x", sha=False), range(1, 1_104)))
+    assert [part.number for part in multiparts.list_parts(key, multipart)] == list(range(1, 1_104))
+    multiparts.abort_multipart(key, multipart)
+
+
+# -- presigned URLs ---------------------------------------------------------------------------------------------------
+
+
+def send(url: str, data: bytes, headers: dict[str, str], method: str = "PUT") -> requests.Response:
+    return requests.request(method, url, data=data, headers=headers, timeout=30)
+
+
+@pytest.fixture
+def embedded(on_servers: Any) -> str:
+    """moto has no server here that checks signatures."""
+    return "embedded"
+
+
+@pytest.mark.parametrize("digest", [False, True])
+@pytest.mark.parametrize("name", ["a.bin", *KEYS[:5]])
+def test_presigned_put(embedded: str, prefix: str, name: str, digest: bool) -> None:
+    data = b"some bytes"
+    key = prefix + name
+    url, headers = presigning.presign_put(key, size=len(data), sha256=sha256(data) if digest else None)
+    assert set(headers) == ({"x-amz-checksum-sha256"} if digest else set())
+    assert send(url, data, headers).status_code == 200
+    assert objects.read_range(key, 0, len(data)) == data
+    assert send(url, data, headers).status_code == 200, "may be sent again while it lives"
+
+
+def test_presigned_put_is_for_these_bytes_alone(embedded: str, prefix: str) -> None:
+    data, key = b"some bytes", f"{prefix}a"
+    url, headers = presigning.presign_put(key, size=len(data), sha256=sha256(data))
+    assert send(url, data + b"!", headers).status_code == 403, "one byte more"
+    assert send(url, data[:-1], headers).status_code == 403, "one byte less"
+    assert send(url, b"", headers).status_code == 403, "none"
+    assert send(url, b"SOME bytes", headers).status_code == 400, "others of that length"
+    assert send(url, data, {}).status_code == 403, "without the digest that was signed"
+    other = {"x-amz-checksum-sha256": base64_of_hex(sha256(b"SOME bytes"))}
+    assert send(url, b"SOME bytes", other).status_code == 403, "another digest"
+    assert send(url.replace("/a?", "/b?"), data, headers).status_code == 403, "another key"
+    assert send(url, data, headers, "POST").status_code in (403, 405, 400), "another method"
+    assert send(url, b"", {}, "DELETE").status_code == 403
+    assert send(url, b"", {}, "GET").status_code == 403
+    assert send(url, data, {**headers, "x-amz-acl": "public-read"}).status_code in (403, 400), "a header of one's own"
+    assert list(objects.list_objects(prefix)) == []
+
+
+def test_presigned_put_of_unknown_digest_is_for_its_size(embedded: str, prefix: str) -> None:
+    url, headers = presigning.presign_put(f"{prefix}a", size=4, sha256=None)
+    assert headers == {}
+    assert send(url, b"12345", headers).status_code == 403
+    assert send(url, b"123", headers).status_code == 403
+    assert objects.find_object(f"{prefix}a") is None
+    assert send(url, b"1234", headers).status_code == 200
+
+
+def test_presigned_put_of_nothing(embedded: str, prefix: str) -> None:
+    url, headers = presigning.presign_put(f"{prefix}a", size=0, sha256=sha256(b""))
+    assert send(url, b"", {**headers, "Content-Length": "0"}).status_code == 200
+    found = objects.find_object(f"{prefix}a")
+    assert found is not None
+    assert found.size == 0
+
+
+def test_presigned_url_expires(embedded: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(f"{prefix}a", b"old")
+    monkeypatch.setenv("REGISTRY_URL_EXPIRES_SECONDS", "1")
+    settings.get_settings.cache_clear()
+    url, headers = presigning.presign_put(f"{prefix}a", size=3, sha256=None)
+    read = presigning.presign_get(f"{prefix}a", disposition="attachment")
+    assert parse_qs(urlsplit(url).query)["X-Amz-Expires"] == ["1"]
+    time.sleep(2.2)
+    assert send(url, b"new", headers).status_code == 403
+    assert requests.get(read, timeout=10).status_code == 403
+    longer = url.replace("X-Amz-Expires=1&", "X-Amz-Expires=3600&")
+    assert longer != url
+    assert send(longer, b"new", headers).status_code == 403
+    assert objects.read_range(f"{prefix}a", 0, 3) == b"old"
+
+
+def test_presigned_url_hides_and_limits(embedded: str, prefix: str) -> None:
+    for url in (
+        presigning.presign_put(f"{prefix}a", size=3, sha256=None)[0],
+        presigning.presign_get(f"{prefix}a", disposition="attachment"),
+    ):
+        query = parse_qs(urlsplit(url).query)
+        assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+        assert int(query["X-Amz-Expires"][0]) <= 3600
+
+
+@pytest.mark.parametrize("digest", [False, True])
+def test_presigned_part(embedded: str, prefix: str, digest: bool) -> None:
+    key, data = f"{prefix}a", os.urandom(5 * MIB)
+    multipart = multiparts.create_multipart(key, checksum="SHA256" if digest else None)
+
+    def sign(number: int, body: bytes) -> tuple[str, dict[str, str]]:
+        return presigning.presign_part(key, multipart, number, size=len(body), sha256=sha256(body) if digest else None)
+
+    url, headers = sign(1, data)
+    assert send(url, data[:-1], headers).status_code == 403
+    assert send(url.replace("partNumber=1", "partNumber=2"), data, headers).status_code == 403
+    if digest:
+        assert send(url, bytes(len(data)), headers).status_code == 400
+        assert send(url, data, {}).status_code == 403
+    assert multiparts.list_parts(key, multipart) == []
+    answer = send(url, data, headers)
+    assert answer.status_code == 200
+    url, headers = sign(2, b"end")
+    assert send(url, b"end", headers).status_code == 200
+    parts = multiparts.list_parts(key, multipart)
+    assert [(part.number, part.size) for part in parts] == [(1, len(data)), (2, 3)]
+    assert parts[0].etag == answer.headers["ETag"].strip('"')
+    if digest:
+        assert hex_of_base64(parts[0].checksums["ChecksumSHA256"]) == sha256(data)
+    multiparts.complete_multipart(key, multipart, parts)
+    assert objects.read_range(key, 0, len(data) + 3) == data + b"end"
+    assert send(url, b"end", headers).status_code == 404, "it is complete: there is nothing to add to"
+
+
+@pytest.mark.parametrize("name", ["a.html", *KEYS[:5]])
+def test_presigned_get(embedded: str, prefix: str, name: str) -> None:
+    from registry.downloads import disposition
+
+    key = prefix + name
+    s3().put_object(Bucket=bucket(), Key=key, Body=b"<script>", ContentType="text/html")
+    wanted = disposition(name.rsplit("/", 1)[-1])
+    url = presigning.presign_get(key, disposition=wanted)
+    answer = requests.get(url, timeout=10)
+    assert (answer.status_code, answer.content) == (200, b"<script>")
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert answer.headers["Content-Disposition"] == wanted
+    part = requests.get(url, headers={"Range": "bytes=1-3"}, timeout=10)
+    assert (part.status_code, part.content) == (206, b"scr")
+    assert part.headers["Content-Range"] == "bytes 1-3/8"
+    shown = url.replace("attachment", "inline")
+    assert shown != url
+    assert requests.get(shown, timeout=10).status_code == 403
+    assert requests.put(url, data=b"x", timeout=10).status_code == 403
+    assert requests.delete(url, timeout=10).status_code == 403
+    assert objects.read_range(key, 0, 8) == b"<script>"
+
+
+def test_errors_that_nobody_knows_are_passed_on(store: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AccessDenied is not `missing`."""
+    source = put(f"{prefix}a", b"x")
+
+    def refuse(**_: Any) -> Any:
+        answer = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+        raise ClientError(answer, "x")  # type: ignore[arg-type]
+
+    for name in ("get_object", "head_object", "copy_object", "abort_multipart_upload"):
+        monkeypatch.setattr(s3(), name, refuse)
+    for work in (
+        lambda: objects.find_object(source.key),
+        lambda: objects.read_range(source.key, 0, 1),
+        lambda: copying.copy_plain(source, f"{prefix}b"),
+        lambda: multiparts.abort_multipart(source.key, "x"),
+    ):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            work()

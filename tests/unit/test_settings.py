@@ -1,0 +1,73 @@
+"""Settings: what is missing or wrong is named, at the start and not at night."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry.settings import Settings, SettingsError, read_settings
+
+LEAST = {"REGISTRY_BUCKET": "b", "REGISTRY_TABLE": "t"}
+
+
+def test_bucket_and_table_are_all_that_is_needed_and_nobody_gets_in_by_default():
+    settings = read_settings(LEAST)
+    assert (settings.bucket, settings.table) == ("b", "t")
+    assert settings.authentication == "authorizer"
+    assert settings.request_limit_bytes == settings.inline_limit_bytes == 4 * 1024 * 1024
+    assert settings.url_expires_seconds <= 3600
+    assert settings.upload_expires_seconds == settings.archive_expires_seconds == 7 * 86_400
+    assert settings.models_prefix == "models/"
+
+
+@pytest.mark.parametrize("missing", LEAST)
+def test_a_variable_that_is_missing_is_named(missing):
+    with pytest.raises(SettingsError, match=missing):
+        read_settings({name: value for name, value in LEAST.items() if name != missing})
+
+
+@pytest.mark.parametrize("missing", LEAST)
+def test_a_variable_that_is_empty_is_missing(missing):
+    with pytest.raises(SettingsError, match=missing):
+        read_settings({**LEAST, missing: ""})
+
+
+@pytest.mark.parametrize("value", ["", "ten", "-1", "1.5", "1e3", " "])
+def test_a_number_that_is_none_is_named(value):
+    with pytest.raises(SettingsError, match="REGISTRY_WAIT_SECONDS"):
+        read_settings({**LEAST, "REGISTRY_WAIT_SECONDS": value})
+
+
+@pytest.mark.parametrize("value", ["none", "Off", "", "true"])
+def test_authentication_is_one_of_two_words(value):
+    with pytest.raises(SettingsError, match="REGISTRY_AUTHENTICATION"):
+        read_settings({**LEAST, "REGISTRY_AUTHENTICATION": value})
+
+
+@pytest.mark.parametrize("name", ["REGISTRY_INBOX_PREFIX", "REGISTRY_ARCHIVES_PREFIX"])
+@pytest.mark.parametrize("value", ["", "no-slash", "/a/", "models/", "models/inbox/"])
+def test_a_prefix_that_would_meet_the_models_is_named(name, value):
+    with pytest.raises(SettingsError, match=name):
+        read_settings({**LEAST, name: value})
+
+
+def test_the_inbox_that_clients_write_and_the_archives_do_not_lie_in_each_other():
+    for inbox, archives in (("a/", "a/"), ("a/", "a/b/"), ("a/b/", "a/")):
+        with pytest.raises(SettingsError):
+            read_settings({**LEAST, "REGISTRY_INBOX_PREFIX": inbox, "REGISTRY_ARCHIVES_PREFIX": archives})
+
+
+def test_urls_live_an_hour_at_most():  # DESIGN, section 4
+    with pytest.raises(SettingsError, match="REGISTRY_URL_EXPIRES_SECONDS"):
+        read_settings({**LEAST, "REGISTRY_URL_EXPIRES_SECONDS": "3601"})
+
+
+def test_every_setting_can_be_set_by_its_variable():
+    for name, field in Settings.__dataclass_fields__.items():
+        if field.type == "int":
+            assert getattr(read_settings({**LEAST, f"REGISTRY_{name.upper()}": "77"}), name) == 77
+    settings = read_settings({**LEAST, "REGISTRY_PUBLIC_S3_ENDPOINT": "http://h:1", "REGISTRY_AUTHENTICATION": "off"})
+    assert (settings.public_s3_endpoint, settings.authentication) == ("http://h:1", "off")
+
+
+def test_other_variables_do_not_matter():
+    assert read_settings({**LEAST, "PATH": "/bin", "REGISTRY_UNKNOWN": "x"}) == read_settings(LEAST)
