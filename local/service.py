@@ -9,7 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.bridge import Bridge
 from local.events import EventSource
@@ -24,6 +25,22 @@ _ALLOWED_HOSTS = ["localhost", "127.0.0.1", "host.docker.internal"]
 
 START_EVENT = {"source": "modelkeep.start", "detail": {"all": True}}
 SCHEDULED_EVENT: dict[str, Any] = {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
+
+
+class KnownHosts:
+    """Refuses requests that name another host."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 400."""
+        hosts = [value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"host"]
+        if scope["type"] == "http" and not any(host.rsplit(":", 1)[0] in _ALLOWED_HOSTS for host in hosts):
+            detail = f"This host is unknown here: use one of {', '.join(_ALLOWED_HOSTS)}"
+            await JSONResponse({"detail": detail, "code": "unknown_host"}, 400)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 class Schedule:
@@ -95,7 +112,7 @@ class Service:
         self._cleanup.callback(bridge.close)
         access_key = stack.data.credentials().access_key
         self._serve(create_invoke_api(bridge, access_key=access_key), stack.ports.lambda_api, LOOPBACK)
-        app = TrustedHostMiddleware(self._create_app(), allowed_hosts=_ALLOWED_HOSTS)
+        app = KnownHosts(self._create_app())
         self._begin(EventSource(stack, self._receive))
         self._begin(Schedule(bridge))
         self._serve(app, stack.ports.api, self._host)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 import subprocess
 import sys
+import time
 import zipfile
 from typing import Any
 
@@ -177,29 +177,17 @@ def test_a_file_whose_digest_does_not_hold_fails_alone_and_may_be_sent_again(cli
     assert client.upload(upload_id)["status"] in ("uploading", "processing")
     client.assert_invisible()
     assert failed["multipart"]["stored_parts"] == []
-    refused = client.complete(upload_id, seconds=30)  # nothing has come since
+    assert [part["number"] for part in failed["multipart"]["parts"]] == [1, 2, 3]
+    assert send(failed["multipart"]["parts"][0], large[:PART]).status_code == 200
+    refused = client.complete(upload_id, seconds=30)
     assert (refused.status_code, refused.json()["code"]) == (400, "upload_incomplete")
-    assert refused.json()["missing"] == [{"path": "model.bin", "parts": [1, 2, 3]}]
+    assert refused.json()["missing"] == [{"path": "model.bin", "parts": [2, 3]}]
     fresh = model()
-    assert [part["number"] for part in fresh["multipart"]["parts"]] == [1, 2, 3]
+    assert [part["number"] for part in fresh["multipart"]["parts"]] == [2, 3]
     send_all(fresh, large)
     assert published(client.complete(upload_id, seconds=30))
     assert client.content("model.bin") == large
     assert client.metadata()["file_count"] == 2
-
-
-def test_a_failed_file_has_fresh_urls_that_work_at_once(client: Client, large: bytes) -> None:
-    started = client.start(files=[{"path": "model.bin", "size": LARGE, "sha256": sha256(large)}])
-    upload_id = started["upload_id"]
-    send_all(started["files"][0], b"damaged!" + large[8:])
-    with contextlib.suppress(requests.Timeout):  # another test says that this must not be
-        client.complete(upload_id, seconds=5)
-    eventually(lambda: client.upload(upload_id)["files"][0]["status"], lambda status: status == "failed")
-    fresh = client.upload(upload_id, urls=True)["files"][0]
-    assert fresh["status"] == "failed"
-    send_all(fresh, large)  # every PUT of it has to be taken
-    client.complete(upload_id, seconds=30)
-    client.wait(upload_id)
 
 
 @pytest.mark.parametrize("size", ["one put", "parts"])
@@ -257,6 +245,19 @@ def test_bytes_that_are_there_already_are_not_sent(client: Client, large: bytes)
     for path in contents:
         assert requests.delete(f"{client.models}/source-{path}", timeout=60).status_code == 200
     assert client.content("copy/model.bin", "mixed") == large
+
+
+def test_a_file_that_arrives_while_stored_ones_are_copied_is_not_forgotten(client: Client, large: bytes) -> None:
+    assert client.single("model.bin", large, "source").status_code == 200
+    files = [{"path": "copy.bin", "size": LARGE, "sha256": sha256(large)}, {"path": "new.txt", "size": 3}]
+    uploads = []
+    for delay in (0.05, 0.15, 0.3):
+        started = client.start(f"model-{delay}", files=files)
+        time.sleep(delay)  # the start's own worker copies meanwhile
+        send_all(started["files"][1], b"new")
+        uploads.append(started["upload_id"])
+    for upload_id in uploads:
+        client.wait(upload_id)
 
 
 def test_a_source_that_is_deleted_makes_the_file_pending_again_or_is_copied_in_time(client: Client) -> None:

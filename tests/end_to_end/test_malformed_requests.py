@@ -107,7 +107,7 @@ def test_forms_that_are_none_are_400(client: Client) -> None:
             requests.post(url, data=b"", headers={"Content-Type": "multipart/form-data"}, timeout=SECONDS)
         )
         no_file = {name: (None, value) for name, value in fields.items()}
-        assert_documented(requests.post(url, files=no_file, timeout=SECONDS))  # type: ignore[arg-type]
+        assert_documented(requests.post(url, files=no_file, timeout=SECONDS))
     assert_documented(requests.post(folder, data=fields, files=file, timeout=SECONDS))
     assert_documented(requests.post(folder, data=fields, files={"zip_file": ("m.zip", b"no zip")}, timeout=SECONDS))
     two = [("file", ("a.pkl", b"a")), ("file", ("b.pkl", b"b"))]
@@ -183,6 +183,6 @@ def test_a_request_that_is_no_http_ends_its_connection_only(server: Server, clie
         connection.settimeout(SECONDS)
         connection.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 400")
-    connection = http.client.HTTPConnection(address.netloc, timeout=SECONDS)
-    connection.request("GET", f"/ai-models/{client.user_id}")
-    assert connection.getresponse().status == 200
+    after = http.client.HTTPConnection(address.netloc, timeout=SECONDS)
+    after.request("GET", f"/ai-models/{client.user_id}")
+    assert after.getresponse().status == 200

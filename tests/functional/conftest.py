@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import moto
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.functional.kit import BUCKET, Api
 
@@ -45,18 +48,44 @@ def _moto() -> Iterator[None]:
             patch.setenv(name, value)
         _forget_everything()
         from registry import records
+        from registry.records.rows import Row
         from registry.storage.client import s3
 
         s3().create_bucket(Bucket=BUCKET)
         records.create_table()
+        events = Row._get_connection().connection.client.meta.events
+        events.register("provide-client-params.dynamodb", _refuse_as_dynamodb_does)
         yield
     _forget_everything()
+
+
+def _refuse_as_dynamodb_does(params: dict[str, Any], model: Any, **_: Any) -> None:
+    """What DynamoDB refuses and moto lets pass: keys that are too long, and ranges that end before they begin."""
+    longest = {"pk": 2048, "sk": 1024}
+    requests = params.get("RequestItems", {}).values()
+    keys = [params.get("Key", {}), *(key for request in requests if "Keys" in request for key in request["Keys"])]
+    pairs = [(name, value["S"]) for key in keys for name, value in key.items()]
+    values, names = params.get("ExpressionAttributeValues", {}), params.get("ExpressionAttributeNames", {})
+    condition = params.get("KeyConditionExpression", "")
+    for name, _, value, second in re.findall(r"(#\d+) (=|<=?|>=?|BETWEEN) (:\d+)(?: AND (:\d+))?", condition):
+        pairs.append((names[name], values[value]["S"]))
+        if " BETWEEN " in condition and second and values[second]["S"] < values[value]["S"]:
+            raise _refusal(
+                model, "The BETWEEN operator requires upper bound to be greater than or equal to lower bound"
+            )
+    if any(len(value.encode()) > longest.get(name, 1 << 20) for name, value in pairs):
+        raise _refusal(model, "One or more parameter values were invalid: the size of a key has exceeded its limit")
+
+
+def _refusal(model: Any, message: str) -> ClientError:
+    return ClientError({"Error": {"Code": "ValidationException", "Message": message}}, model.name)
 
 
 def _empty() -> None:
     from registry import records
     from registry.records.rows import Row
     from registry.storage.client import s3
+
     from tests.functional import kit
 
     records.delete_all(Row(pk, sk) for pk, sk in kit.items())
@@ -120,3 +149,17 @@ def move_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         ahead[0] += seconds
 
     return move
+
+
+@pytest.fixture
+def no_time() -> Callable[[], AbstractContextManager[None]]:
+    """`with no_time():` requests find that their time is over, as those do that outlast the gateway."""
+    from registry.deadlines import Deadline
+
+    @contextmanager
+    def over() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Deadline, "passed", property(lambda self: True))
+            yield
+
+    return over

@@ -16,13 +16,49 @@ from urllib.parse import quote_plus, unquote, urlsplit
 BUCKET = "modelkeep"
 CREATED_BY_PUT, CREATED_BY_MULTIPART = "ObjectCreated:Put", "ObjectCreated:CompleteMultipartUpload"
 
-METADATA_KEYS = set(
-    "model_id user_id name description version framework model_type algorithm files primary_file_path input_shape "
-    "output_shape num_parameters model_size_mb training_dataset training_accuracy validation_accuracy test_accuracy "
-    "training_loss python_version dependencies hardware_requirements tags custom_metadata created_at updated_at "
-    "is_active is_production_ready status file_count total_size".split()
-)
-FILE_KEYS = set("filename file_path file_size file_type file_hash content_type is_primary description".split())
+METADATA_KEYS = {
+    "model_id",
+    "user_id",
+    "name",
+    "description",
+    "version",
+    "framework",
+    "model_type",
+    "algorithm",
+    "files",
+    "primary_file_path",
+    "input_shape",
+    "output_shape",
+    "num_parameters",
+    "model_size_mb",
+    "training_dataset",
+    "training_accuracy",
+    "validation_accuracy",
+    "test_accuracy",
+    "training_loss",
+    "python_version",
+    "dependencies",
+    "hardware_requirements",
+    "tags",
+    "custom_metadata",
+    "created_at",
+    "updated_at",
+    "is_active",
+    "is_production_ready",
+    "status",
+    "file_count",
+    "total_size",
+}
+FILE_KEYS = {
+    "filename",
+    "file_path",
+    "file_size",
+    "file_type",
+    "file_hash",
+    "content_type",
+    "is_primary",
+    "description",
+}
 
 
 class Answer(NamedTuple):

@@ -66,7 +66,7 @@ def test_an_upload_may_have_50000_files(api):
 
 
 def test_an_archive_takes_no_files_and_an_ended_upload_none_either(api):
-    archive = ok(api.start(archive={"size": 10}), 201)["upload_id"]
+    archive = ok(api.start("z", archive={"size": 10}), 201)["upload_id"]
     aborted = start(api)
     ok(api.abort(aborted))
     with nothing_written():
@@ -76,3 +76,16 @@ def test_an_archive_takes_no_files_and_an_ended_upload_none_either(api):
     deliver(event_of(send(upload["files"][0], b"x")))
     with nothing_written():
         refused(api.add(upload["upload_id"], [{"path": "b", "size": 1}]), 409)
+
+
+def test_files_arrive_however_many_requests_it_took_to_announce_them(api):
+    from registry.records import UploadRow
+
+    upload_id = start(api)
+    # As if 10,000 requests of one file each had come before: an upload may have 50,000 files.
+    UploadRow(f"A#{upload_id}", "#").update(actions=[UploadRow.next_row.set(10_000)])
+    ok(api.add(upload_id, [{"path": "late.bin", "size": 1}]))
+    files = ok(api.upload(upload_id, urls="true"))["files"]
+    assert [file["path"] for file in files] == ["a0", "late.bin"]
+    deliver(event_of(*[send(file, b"x") for file in files]))
+    assert ok(api.upload(upload_id))["status"] == "ready"

@@ -81,6 +81,22 @@ def test_ids_beyond_the_alphabet_are_a_400_or_404_and_reach_nothing(api):  # A5
             assert api.get().status in (400, 404)
 
 
+def test_a_version_longer_than_any_key_is_a_404_or_400_everywhere(api):  # A5
+    ok(api.single())
+    with nothing_written():
+        for version in ("v" * 129, "v" * 1023, "v" * 2049):
+            for answer in (
+                api.get(version=version),
+                api.files(version=version),
+                api.download(version=version),
+                api.download(version=version, filename="model.pkl"),
+                api.update(changes={"name": "x"}, version=version),
+                api.delete(version=version),
+            ):
+                assert answer.status in (400, 404), len(version)
+                refused(answer, answer.status)
+
+
 def test_only_the_first_1000_files_are_shown_and_file_count_tells_all(api):
     from registry.files import StoredFile
 

@@ -127,6 +127,6 @@ def test_cursors_beyond_reason_are_no_500(api):
     from registry.catalog import reading
 
     upload_id = ok(api.start(files=[{"path": "a", "size": 1}]), 201)["upload_id"]
-    for number in ("100", "99999999", "9" * 50, "9" * 5000, "٣"):
+    for number in ("100", "99999999", "9" * 50, "9" * 5000, "\u0663"):
         answer = api.upload(upload_id, cursor=reading.make_cursor(number))
-        assert answer.status in (200, 400), number
+        assert answer.status in (200, 400), number[:60]

@@ -200,21 +200,14 @@ def test_a_body_too_large_for_the_gateway_is_a_413_that_names_the_way(api, setti
         assert "POST /ai-models/upload/direct" in refused(answer, 413)
 
 
-def test_unpacking_that_outlasts_the_gateway_is_a_202_and_finishes_later(api, setting, started, monkeypatch):
-    from registry.uploads import forms, leases
-
-    class Passed(leases.Deadline):
-        passed = True
-
-    setting(wait_seconds=1)
-    with monkeypatch.context() as patch:
-        patch.setattr(forms, "Deadline", Passed)
+def test_unpacking_that_outlasts_the_gateway_is_a_202_and_finishes_later(api, started, no_time):
+    with no_time():
         answer = api.folder(FILES)
     upload = ok(answer, 202)
     assert answer.headers["location"].endswith(f"/ai-models/upload/{upload['upload_id']}")
     assert upload["status"] in ("uploading", "processing")
     refused(api.get(), 404)
-    assert [name for name, _ in started] == ["receive_upload"]
+    assert "receive_upload" in [name for name, _ in started]
     started.run()
     assert ok(api.upload(upload["upload_id"]))["status"] == "ready"
     assert ok(api.get())["file_count"] == 5

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pytest
 from registry import naming
 from registry.auth import ANYBODY
-from registry.schemas import Metadata, SingleForm, StartUpload, VersionFields
+from registry.schemas import FolderForm, Metadata, SingleForm, StartUpload, VersionFields
 
 T = TypeVar("T")
 MIB = 1024 * 1024
@@ -303,6 +303,12 @@ class World:
             principal=ANYBODY, form=form, filename="model.onnx", body=io.BytesIO(data), size=len(data)
         )
 
+    def upload_folder(self, model_id: str, data: bytes, *, version: str = "v1") -> Any:
+        from registry.uploads import forms
+
+        form = FolderForm(user_id=self.user_id, model_id=model_id, version=version, name="a name")
+        return forms.upload_folder(principal=ANYBODY, form=form, body=io.BytesIO(data), size=len(data))
+
     def start(self, model_id: str, *, version: str | None = "v1", key: str | None = None, **fields: Any) -> Any:
         from registry.uploads import starting
 
@@ -334,9 +340,9 @@ class World:
         return event_of(key)
 
     def receive(self, event: dict[str, Any]) -> None:
-        from registry.uploads import receiving
+        from functions.receive_upload.app import lambda_handler
 
-        receiving.receive(event, seconds=None)
+        lambda_handler(event, None)
 
     def update(self, model_id: str, version: str | None = "v1", **changes: Any) -> Metadata:
         from registry import versions
@@ -366,9 +372,9 @@ class World:
 
     def sweep(self) -> None:
         """One sweep, and the functions that it starts."""
-        from registry.uploads import sweeping
+        from functions.sweep_uploads.app import lambda_handler
 
-        sweeping.sweep()
+        lambda_handler({}, None)
         self.started.run()
 
     def recover(self, *, rounds: int = 3) -> None:

@@ -19,11 +19,11 @@ LARGE = {"model.onnx": os.urandom(9 * MIB)}
 
 
 def every(last: int) -> Any:
-    """The writes 1 to `last`, a test each; the normal run takes every third. There is no write `last`, which is how it
+    """The writes 1 to `last`, a test each; the normal run takes some. There is no write `last`, which is how it
     shows that none is left out."""
     numbers = range(1, last + 1)
     return pytest.mark.parametrize(
-        "n", [pytest.param(n, marks=[] if n % 3 == 1 or n == last else [pytest.mark.long]) for n in numbers]
+        "n", [pytest.param(n, marks=[] if n % 5 == 2 or n == last else [pytest.mark.long]) for n in numbers]
     )
 
 
@@ -234,6 +234,60 @@ def test_dead_form_that_nobody_repeats_leaves_nothing(world: World, n: int) -> N
     if not published:
         assert world.objects() == []
         start_again(world, "single")
+
+
+# -- a ZIP by form ----------------------------------------------------------------------------------------------------
+
+LAST_FOLDER = 25
+
+
+@every(LAST_FOLDER)
+def test_dead_folder_is_whole_or_nothing(world: World, n: int) -> None:
+    died = world.process.run_to_death(lambda: world.upload_folder("folder", ARCHIVE), n)
+    skip_if_alive(world, n, LAST_FOLDER, died=died)
+    see_nothing_or(world, "folder", "v1", MEMBERS)()
+    world.recover()
+    if world.get("folder") is None:
+        assert world.objects() == []
+        world.upload_folder("folder", ARCHIVE)
+    world.verify("folder", "v1", MEMBERS)
+    world.check_no_work()
+    world.end()
+    world.check_clean()
+    world.verify("folder", "v1", MEMBERS)
+
+
+# -- update -----------------------------------------------------------------------------------------------------------
+
+LAST_UPDATE = 24
+
+
+@every(LAST_UPDATE)
+def test_dead_update_is_done_or_not(world: World, n: int) -> None:
+    """By then or by now, a version is found by just what it says."""
+    for version in ("v1", "v2"):
+        world.upload_single("model", b"x", version=version, tags="old", name="old name")
+    change = {"tags": ["new"], "name": "new name", "is_active": False}
+    died = world.process.run_to_death(lambda: world.update("model", "v2", **change), n)
+    skip_if_alive(world, n, LAST_UPDATE, died=died)
+    shown = world.get("model", "v2")
+    assert shown is not None
+    told = (shown.tags, shown.name, shown.is_active)
+    assert told in [(["old"], "old name", True), (["new"], "new name", False)]
+    newest = world.get("model")
+    assert newest is not None
+    assert newest.version == ("v2" if shown.is_active else "v1")
+    for word in ("old", "new"):
+        for active in (True, False):
+            found = {each.version for each in world.list(query=word, tags=word, is_active=active)}
+            assert ("v2" in found) == (word in shown.tags and active == shown.is_active)
+    assert [each.version for each in world.list(latest=True)] == [newest.version]
+    world.update("model", "v2", is_active=True)
+    assert [each.version for each in world.list(latest=True)] == ["v2"]
+    world.update("model", "v2", **change)
+    assert [each.version for each in world.list(latest=True)] == ["v1"]
+    world.end()
+    world.check_clean()
 
 
 # -- delete and abort -------------------------------------------------------------------------------------------------

@@ -15,6 +15,14 @@ from tests.integration.harness import MIB, World, at_once, make_zip
 FILES = {"a/model.onnx": b"one", "b.bin": os.urandom(5 * MIB + 1), "requirements.txt": b"numpy\n"}
 
 
+def after(*, last: int, some: int) -> Any:
+    """After each write up to `last`; the normal run takes every `some`th."""
+    numbers = range(1, last + 1)
+    return pytest.mark.parametrize(
+        "n", [pytest.param(n, marks=[] if n % some == 1 else [pytest.mark.long]) for n in numbers]
+    )
+
+
 def errors_of(results: list[Any]) -> list[Exception]:
     return [each for each in results if isinstance(each, Exception)]
 
@@ -107,7 +115,7 @@ def check_postings(world: World) -> None:
         assert words - rows.keys() == set(), "words are missing: the version cannot be found"
 
 
-@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("turn", range(2))
 def test_concurrent_updates_stay_findable(world: World, turn: int) -> None:
     """The same words come and go, by several writers on two versions that share them."""
     for version in ("v1", "v2"):
@@ -136,14 +144,14 @@ def test_concurrent_updates_stay_findable(world: World, turn: int) -> None:
     world.check_hints()
 
 
-@pytest.mark.parametrize("n", range(1, 20, 2))
+@after(last=20, some=4)
 def test_abort_between_any_two_writes_of_a_promotion(world: World, n: int) -> None:
     upload = world.start_files("aborted", FILES)
     event = world.put_files(upload, FILES)
     check_interrupted_by_abort(world, upload, event, FILES, n)
 
 
-@pytest.mark.parametrize("n", range(1, 20, 2))
+@after(last=20, some=4)
 def test_abort_between_any_two_writes_of_an_unpacking(world: World, n: int) -> None:
     archive = make_zip(FILES, deflated=["requirements.txt"])
     upload = world.start("aborted", archive={"size": len(archive)})
@@ -188,14 +196,14 @@ def check_one_outcome(world: World, upload: Any, outcome: str, contents: dict[st
     world.check_clean()
 
 
-@pytest.mark.parametrize("turn", range(6))
+@pytest.mark.parametrize("turn", range(3))
 def test_abort_races_publication(world: World, turn: int) -> None:
     small = {"a": b"1", "b": b"2"}
     upload = world.start_files("aborted", small)
     event = world.put_files(upload, small)
 
     def abort() -> str:
-        time.sleep(turn * 0.02)
+        time.sleep(turn * 0.05)
         try:
             return str(world.abort(upload.upload_id).status)
         except ConflictError as error:
@@ -247,7 +255,7 @@ def test_event_of_each_file_at_once(world: World) -> None:
     world.check_clean()
 
 
-@pytest.mark.parametrize("n", range(1, 14, 2))
+@after(last=13, some=4)
 def test_update_within_a_delete(world: World, n: int) -> None:
     world.upload_single("model", b"x", tags="one")
     outcome: list[Exception | Metadata] = []
@@ -266,7 +274,7 @@ def test_update_within_a_delete(world: World, n: int) -> None:
         pytest.skip(f"only {world.process.writes} writes")
 
 
-@pytest.mark.parametrize("n", range(1, 14))
+@after(last=13, some=3)
 def test_delete_within_an_update(world: World, n: int) -> None:
     world.upload_single("model", b"x", tags="one")
     deleted: list[Any] = []
@@ -302,7 +310,7 @@ def names(world: World) -> list[str]:
     return [each.version for each in world.list()]
 
 
-@pytest.mark.parametrize("turn", range(5))
+@pytest.mark.parametrize("turn", range(2))
 def test_delete_races_update(world: World, turn: int) -> None:
     world.upload_single("model", b"x", tags="one")
     works: list[Any] = [lambda: world.delete("model"), lambda: world.delete("model")]
@@ -379,7 +387,7 @@ def test_no_files_that_were_added_at_once_are_lost(world: World) -> None:
     world.check_clean()
 
 
-@pytest.mark.parametrize("n", range(1, 16, 2))
+@after(last=15, some=4)
 def test_files_added_within_a_promotion(world: World, n: int) -> None:
     """Whoever adds in time gets a version with all files; whoever is late gets a 409. Never one without them."""
     from registry.auth import ANYBODY

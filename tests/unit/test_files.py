@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from registry import files
 from registry.files import StoredFile
+
+settings.register_profile("unhurried", deadline=None)  # others work on this machine too
+settings.load_profile("unhurried")
 
 
 def stored(path: str, size: int = 1) -> StoredFile:
@@ -26,7 +28,10 @@ def primary(*paths: str | tuple[str, int]) -> str | None:
 @pytest.mark.parametrize(
     ("path", "kind"),
     [
-        *[(f"m{suffix}", "model") for suffix in ".pkl .joblib .onnx .h5 .hdf5 .pb .pth .pt .bin .safetensors".split()],
+        *[
+            (f"m{suffix}", "model")
+            for suffix in [".pkl", ".joblib", ".onnx", ".h5", ".hdf5", ".pb", ".pth", ".pt", ".bin", ".safetensors"]
+        ],
         ("M.PKL", "model"),
         ("a.b/c.PtH", "model"),
         ("config.json", "configuration"),

@@ -6,12 +6,15 @@ import string
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-
 from registry import naming
 from registry.errors import InvalidError
 from registry.settings import get_settings
+
+settings.register_profile("unhurried", deadline=None)  # others work on this machine too
+settings.load_profile("unhurried")
+
 
 MODEL_ALPHABET = string.ascii_letters + string.digits + "._-"
 USER_ALPHABET = MODEL_ALPHABET + "@|+"
@@ -79,7 +82,7 @@ BAD_IDS = [
     "a=b",
     "a~b",
 ]
-BAD_IDS += ["a,b", "a:b", "a;b", "a*b", "a'b", 'a"b', "a&b", "a$b", "\u202ea", "１", "a\u200b", "../a", "a" * 2049]
+BAD_IDS += ["a,b", "a:b", "a;b", "a*b", "a'b", 'a"b', "a&b", "a$b", "\u202ea", "\uff11", "a\u200b", "../a", "a" * 2049]
 
 
 @pytest.mark.parametrize("bad", [*BAD_IDS, "a@b", "a|b", "a+b"], ids=ascii)
@@ -150,7 +153,7 @@ def test_parsing_an_inbox_key_undoes_making_it(user_id, upload_id, slot):
 @example("modelkeep/uploads/a=7cb/" + "0" * 32 + "/archive")
 @example("modelkeep/uploads/a|b/" + "0" * 32 + "/archive")
 @example("modelkeep/uploads/alice/" + "A" * 32 + "/archive")
-@example("modelkeep/uploads/alice/" + "0" * 32 + "/١١١١١١")
+@example("modelkeep/uploads/alice/" + "0" * 32 + "/\u0661\u0661\u0661\u0661\u0661\u0661")
 @example("models/alice/" + "0" * 32 + "/archive")
 @example("alice/" + "0" * 32 + "/archive")
 def test_a_key_that_is_never_made_is_parsed_as_none(key):

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from registry import search
 from registry.records import PostingRow
 from registry.schemas import VersionFields
 from registry.search import AnyPostings, Budget, Intersection, Query, TermPostings
+
+settings.register_profile("unhurried", deadline=None)  # others work on this machine too
+settings.load_profile("unhurried")
 
 
 @pytest.mark.parametrize(
@@ -22,7 +24,7 @@ from registry.search import AnyPostings, Budget, Intersection, Query, TermPostin
         ("BERT base, uncased!", {"bert", "base", "uncased"}),
         ("iris_rf-v1.0", {"iris", "rf", "v1", "0"}),
         ("Straße GROẞ", {"strasse", "gross"}),
-        ("ﬁne ｂｅｒｔ ²", {"fine", "bert", "2"}),
+        ("ﬁne \uff42\uff45\uff52\uff54 ²", {"fine", "bert", "2"}),
         ("模型 ResNet50", {"模型", "resnet50"}),
         ("é e\u0301", {"é"}),
         ("___ --- ...", set()),

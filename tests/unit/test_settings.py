@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from registry.settings import Settings, SettingsError, read_settings
 
 LEAST = {"REGISTRY_BUCKET": "b", "REGISTRY_TABLE": "t"}

@@ -24,6 +24,7 @@ def delete_model(
     naming.check_user_id(user_id)
     naming.check_model_id(model_id)
     authorise(principal, "write", user_id, model_id)
+    version = naming.check_version(version) if version else None  # not `latest`: what that names may change
     if version is not None and every:
         raise InvalidError("give either version or all=true", code="version_or_all")
     rows = _choose(user_id, model_id, version, every=every)

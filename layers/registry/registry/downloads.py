@@ -68,7 +68,10 @@ def _download_file(row: VersionRow, file: StoredFile, *, redirect: bool) -> Cont
 
 
 def _download_version(row: VersionRow, *, redirect: bool, waited: int) -> Content | Redirect:
-    if redirect or not _inline(int(row.total_size)):
+    content = None
+    if not redirect and _inline(int(row.total_size)):
+        content = exports.plan_version(row, filename=archive_name(row))
+    if content is None or not _inline(content.size):  # headers and directory count too
         try:
             key = exports.find_or_build(row)
         except UnavailableError as error:
@@ -79,7 +82,7 @@ def _download_version(row: VersionRow, *, redirect: bool, waited: int) -> Conten
             query = {"version": row.version, "redirect": "true", "wait": waited + 1}
             return Redirect(f"/ai-models/{quote(row.user_id)}/{row.model_id}/download?{urlencode(query)}")
         return Redirect(presigning.presign_get(key, disposition=disposition(archive_name(row))))
-    return exports.plan_version(row, filename=archive_name(row))
+    return content
 
 
 def archive_name(row: VersionRow) -> str:

@@ -12,6 +12,7 @@ from registry.settings import get_settings
 
 _MODEL_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _USER_ID = re.compile(r"[A-Za-z0-9._@|+-]{1,128}")
+_SLOT = re.compile(r"[0-9]{6,9}")
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 RESERVED_USER_IDS = frozenset({"upload", "search", "tokens", "grants", "groups", "me", "health", "docs", "admin"})
 MAX_KEY_BYTES = 1024  # S3's limit
@@ -36,9 +37,14 @@ def check_model_id(model_id: str) -> str:
     return model_id
 
 
+def is_version(version: str) -> bool:
+    """Whether a version can have this name; `latest` is what readers call the newest, and names none."""
+    return _MODEL_ID.fullmatch(version) is not None and version not in (".", "..", "latest")
+
+
 def check_version(version: str) -> str:
-    """The version's name, or InvalidError; `latest` is what readers call the newest and names none."""
-    if not _MODEL_ID.fullmatch(version) or version in (".", "..", "latest"):
+    """The version's name, or InvalidError."""
+    if not is_version(version):
         raise InvalidError(
             "version must be 1 to 128 of A-Z a-z 0-9 . _ - and not '.', '..' or 'latest'", code="bad_version"
         )
@@ -111,10 +117,11 @@ def parse_inbox_key(key: str) -> InboxKey | None:
     if not key.startswith(prefix) or len(parts) != 3:
         return None
     user, upload_id, slot = parts
-    if not _UPLOAD_ID.fullmatch(upload_id) or not (slot == ARCHIVE_SLOT or re.fullmatch(r"[0-9]{6}", slot)):
+    if not _UPLOAD_ID.fullmatch(upload_id) or not (slot == ARCHIVE_SLOT or _SLOT.fullmatch(slot)):
         return None
     user_id = unescape_user_id(user)
-    if not _USER_ID.fullmatch(user_id):
+    number = int(slot) if slot != ARCHIVE_SLOT else slot
+    if not _USER_ID.fullmatch(user_id) or inbox_key(user_id, upload_id, number) != key:
         return None
     return InboxKey(user_id, upload_id, slot)
 

@@ -59,7 +59,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     values: dict[str, str | int] = {}
     for field in fields(Settings):
         variable = f"REGISTRY_{field.name.upper()}"
-        text = environment.get(variable)
+        text = environment.get(variable) or None
         if text is None:
             if field.name in ("bucket", "table"):
                 raise SettingsError(f"{variable} is not set")
@@ -76,6 +76,15 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         prefix = getattr(settings, name)
         if not prefix.endswith("/") or prefix.startswith(("/", settings.models_prefix)):
             raise SettingsError(f"REGISTRY_{name.upper()} must end in '/' and lie outside models/, not {prefix!r}")
+    inbox, archives = settings.inbox_prefix, settings.archives_prefix
+    if inbox.startswith(archives) or archives.startswith(inbox):
+        raise SettingsError(
+            f"REGISTRY_INBOX_PREFIX and REGISTRY_ARCHIVES_PREFIX must lie apart, not {inbox!r}, {archives!r}"
+        )
+    if not 0 < settings.url_expires_seconds <= 3600:
+        raise SettingsError("REGISTRY_URL_EXPIRES_SECONDS must be 1 to 3600: presigned URLs live an hour at most")
+    if not 5 * MIB <= settings.part_bytes <= 5 * 1024 * MIB:
+        raise SettingsError("REGISTRY_PART_BYTES must be 5 MiB to 5 GiB, as S3's parts are")
     return settings
 
 

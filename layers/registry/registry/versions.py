@@ -15,6 +15,7 @@ from registry.storage import presigning
 
 MAX_URLS = 500
 _MAX_QUERY_WORDS = 16
+_MAX_TAGS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,8 @@ def list_models(
     if query and query.strip() and not words:
         return [], None  # nothing but signs, which are in no word
     tags = tuple(sorted({tag.strip().casefold() for tag in (filters.tags or "").split(",") if tag.strip()}))
+    if len(tags) > _MAX_TAGS:
+        return [], None  # no version has so many
     wanted = search.Query(
         user_id,
         framework=filters.framework,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from registry import records, search
 from registry.catalog import publishing, reading, reserving
 from registry.errors import ConflictError, InvalidError, NotFoundError, PreconditionFailedError
@@ -17,11 +19,10 @@ from registry.records import (
     VersionRow,
     WorkRow,
 )
-from registry.schemas import VersionFields
+from registry.schemas import VersionFields, invalid_from
 
 _TRIES = 16
 _CLEARED: dict[str, Any] = {"framework": "other", "model_type": "other"}
-_NEVER_NULL = ("name", "is_active", "is_production_ready")
 
 
 def update(
@@ -29,9 +30,6 @@ def update(
 ) -> VersionRow:
     """Replaces the given values, null clearing them; tried again on whatever another update left. The new row."""
     given = changes.model_fields_set
-    nulls = [name for name in _NEVER_NULL if name in given and getattr(changes, name) is None]
-    if nulls:
-        raise InvalidError(f"{', '.join(nulls)} cannot be cleared: give a value or leave it out", code="not_nullable")
     for _ in range(_TRIES):
         row = reading.get_version(user_id, model_id, version)
         if if_match not in (None, "*", reading.etag_of(row)):
@@ -45,12 +43,9 @@ def update(
 
 def _update_once(row: VersionRow, changes: VersionFields, given: set[str]) -> bool:
     old = reading.fields_of(row)
-    new = old.model_copy(update={name: getattr(changes, name) for name in given - {"is_active", "primary_file_path"}})
-    for name, value in _CLEARED.items():
-        if getattr(new, name) is None:
-            setattr(new, name, value)
+    new = _merge(old, changes, given)
     was_active = bool(row.active)
-    active = changes.is_active if changes.is_active is not None else was_active
+    active = changes.is_active is not False if "is_active" in given else was_active  # null: as at first
     primary = _primary(row, changes.primary_file_path) if "primary_file_path" in given else row.primary
     before, after = search.version_terms(row.model_id, old), search.version_terms(row.model_id, new)
     rev = int(row.rev) + 1
@@ -70,6 +65,17 @@ def _update_once(row: VersionRow, changes: VersionFields, given: set[str]) -> bo
     if active != was_active:
         publishing.ensure_latest(row.user_id, row.model_id)
     return True
+
+
+def _merge(old: VersionFields, changes: VersionFields, given: set[str]) -> VersionFields:
+    values = {name: getattr(changes, name) for name in given - {"is_active", "primary_file_path"}}
+    for name, value in _CLEARED.items():
+        if name in values and values[name] is None:
+            values[name] = value
+    try:
+        return VersionFields.model_validate({**old.model_dump(), **values})
+    except ValidationError as error:
+        raise invalid_from(error) from None
 
 
 def _primary(row: VersionRow, wanted: str | None) -> str | None:

@@ -45,10 +45,12 @@ def get_version(user_id: str, model_id: str, version: str | None) -> VersionRow:
             raise NotFoundError(f"Model {model_id!r} of user {user_id!r} not found", code="model_not_found")
         return row
     assert version is not None
-    row = VersionRow.find(*records.version_key(user_id, model_id, version))
+    row = None
+    if naming.is_version(version):
+        row = VersionRow.find(*records.version_key(user_id, model_id, version))
     if row is None or row.status != "ready":
         raise NotFoundError(
-            f"Version {version!r} of model {model_id!r} of user {user_id!r} not found", code="version_not_found"
+            f"Version {version[:128]!r} of model {model_id!r} of user {user_id!r} not found", code="version_not_found"
         )
     return row
 
@@ -192,10 +194,14 @@ def make_cursor(text: str) -> str:
 
 def read_cursor(cursor: str) -> str:
     """The inverse of `make_cursor`; InvalidError."""
+    bad = InvalidError("cursor is none of ours: take it from the Link header", code="bad_cursor")
     try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        if len(text) > naming.MAX_KEY_BYTES:  # also DynamoDB's limit for a sort key
+            raise bad
+        return text.decode()
     except ValueError:
-        raise InvalidError("cursor is none of ours: take it from the Link header", code="bad_cursor") from None
+        raise bad from None
 
 
 def inline_files(row: VersionRow) -> list[StoredFile]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from registry.schemas.values import (
+    MAX_FIELDS_BYTES,
     MAX_FILES_A_REQUEST,
     Description,
     Digest,
@@ -56,6 +57,13 @@ class VersionFields(Strict):
     is_active: bool | None = None
     is_production_ready: bool | None = None
     primary_file_path: FileName | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_row(self) -> VersionFields:
+        """Each field has its bound; together they have to fit into DynamoDB's 400 KB beside the files."""
+        if len(self.model_dump_json(include=set(VersionFields.model_fields)).encode()) > MAX_FIELDS_BYTES:
+            raise ValueError(f"metadata as a whole must not be larger than {MAX_FIELDS_BYTES // 1024} KB")
+        return self
 
 
 class UploadForm(BaseModel):

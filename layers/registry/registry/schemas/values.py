@@ -27,6 +27,7 @@ UploadStatus = Literal["uploading", "processing", "ready", "failed", "aborted"]
 FileStatus = Literal["pending", "stored", "verified", "failed"]
 
 MAX_FILES_A_REQUEST = 5_000
+MAX_FIELDS_BYTES = 128 * 1024
 MAX_FILES = 50_000
 MAX_FILE_BYTES = 5 * 1024**4  # S3's largest multipart object with 10,000 parts of up to 5 GiB
 MAX_JSON_DEPTH = 32

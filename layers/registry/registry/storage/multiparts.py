@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from registry.settings import MIB, get_settings
-from registry.storage.client import bucket, s3, translate
+from registry.storage.client import base64_of_hex, bucket, s3, translate
 from registry.storage.objects import CONTENT_TYPE
 
 MAX_PARTS = 10_000
@@ -70,6 +73,23 @@ def list_parts(key: str, multipart: str) -> list[StoredPart]:
     except ClientError as error:
         raise translate(error, key) from error
     return parts
+
+
+@cache
+def lists_digests() -> bool:
+    """Whether this store, asked for the parts that it has, tells the digests that they were checked against: AWS does,
+    and wants them at completion; SeaweedFS does not, and wants none unless the multipart was begun with them. Found
+    out once a process."""
+    probe = f"{get_settings().inbox_prefix}_probe/{secrets.token_hex(8)}"
+    digest = base64_of_hex(hashlib.sha256(b"?").hexdigest())
+    multipart = create_multipart(probe, checksum="SHA256")
+    try:
+        s3().upload_part(Bucket=bucket(), Key=probe, UploadId=multipart, PartNumber=1, Body=b"?", ChecksumSHA256=digest)
+        return [part.checksums.get("ChecksumSHA256") for part in list_parts(probe, multipart)] == [digest]
+    except ClientError:
+        return False
+    finally:
+        abort_multipart(probe, multipart)
 
 
 def complete_multipart(key: str, multipart: str, parts: list[StoredPart]) -> str:

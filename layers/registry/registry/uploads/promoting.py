@@ -52,7 +52,7 @@ def _list_inbox(upload: UploadRow) -> dict[int, StoredObject]:
 
 def _promote_row(lease: Lease, row: int, inbox: dict[int, StoredObject], deadline: Deadline) -> None:
     upload = lease.upload
-    spec_row = SpecRow.find(upload.pk, f"S#{row:05d}")
+    spec_row = SpecRow.find(upload.pk, f"S#{row:06d}")
     if spec_row is None:
         return
     listed = specs.specs_of(spec_row)
@@ -89,7 +89,9 @@ def _record_row(lease: Lease, row: int, listed: list[Spec], results: dict[int, R
     if row in (lease.upload.source_rows or ()):
         waiting = any(spec.source and spec.number not in results for spec in listed)
         if not waiting:
-            records.update_if(lease.upload, [UploadRow.source_rows.delete({row})], UploadRow.status.is_in(*OPEN))
+            # Of a row object of its own: `lease.upload` must not learn of a wake that nobody has looked at.
+            upload = UploadRow(lease.upload.pk, lease.upload.sk)
+            records.update_if(upload, [UploadRow.source_rows.delete({row})], UploadRow.status.is_in(*OPEN))
 
 
 def _is_due(spec: Spec, result: Result | None, inbox: dict[int, StoredObject]) -> bool:
@@ -139,7 +141,7 @@ def _copy_source(lease: Lease, spec: Spec) -> Result:
 
 
 def _all_results(upload: UploadRow) -> Iterator[Result]:
-    condition = records.ResultRow.sk.between("R#00000", "R#99999")
+    condition = records.ResultRow.sk.between("R#000000", "R#999999")
     for row in records.ResultRow.query(upload.pk, condition, consistent_read=True):
         yield from specs.results_of(row).values()
 

@@ -11,6 +11,7 @@ from registry.observability import get_logger
 from registry.records import UploadRow
 from registry.storage import objects
 from registry.uploads import working
+from registry.uploads.leases import OPEN
 
 _RESERVE_SECONDS = 30  # of a function's life: for what is in flight when it is time to stop
 
@@ -24,32 +25,34 @@ def seconds_left(context: Any) -> float | None:
 def receive(event: dict[str, Any], *, seconds: float | None) -> None:
     """An S3 event, or `{"upload_id": …}` from one of our own. Each record stands alone: the last error is raised when
     all have been tried, so that the event comes again."""
+    deadline = Deadline(seconds)
     failure: Exception | None = None
-    for upload_id in _named(event):
+    seen: set[str] = set()
+    for named in [event] if "upload_id" in event else event.get("Records") or ():
         try:
-            if working.wake(upload_id):
-                working.work(upload_id, Deadline(seconds))
-        except Exception as error:  # noqa: BLE001
-            get_logger().exception("upload not worked on", upload_id=upload_id)
+            upload_id = _upload_of(named)
+            if upload_id is not None and upload_id not in seen:
+                seen.add(upload_id)
+                if working.wake(upload_id):
+                    working.work(upload_id, deadline)
+        except Exception as error:  # noqa: BLE001  # the others have to be tried
+            get_logger().exception("record not worked on")
             failure = error
     if failure is not None:
         raise failure
 
 
-def _named(event: dict[str, Any]) -> list[str]:
-    """The uploads that an event is about. An object that belongs to no open upload is nobody's, and goes."""
-    if "upload_id" in event:
-        return [naming.check_upload_id(str(event["upload_id"]))]
-    found: dict[str, None] = {}
-    for record in event.get("Records") or ():
-        key = unquote_plus(record["s3"]["object"]["key"])
-        parsed = naming.parse_inbox_key(key)
-        if parsed is None:
-            get_logger().info("event of no upload", key=key[:200])
-            continue
-        upload = UploadRow.find(f"A#{parsed.upload_id}")
-        if upload is None or upload.user_id != parsed.user_id or upload.status not in ("uploading", "processing"):
-            objects.delete_object(key)
-        else:
-            found[parsed.upload_id] = None
-    return list(found)
+def _upload_of(record: dict[str, Any]) -> str | None:
+    """The upload that a record is about. An object that belongs to no open upload is nobody's, and goes."""
+    if "upload_id" in record:
+        return naming.check_upload_id(str(record["upload_id"]))
+    key = unquote_plus(record["s3"]["object"]["key"])
+    parsed = naming.parse_inbox_key(key)
+    if parsed is None:
+        get_logger().debug("event of no upload", key=key[:200])
+        return None
+    upload = UploadRow.find(f"A#{parsed.upload_id}")
+    if upload is None or upload.user_id != parsed.user_id or upload.status not in OPEN:
+        objects.delete_object(key)
+        return None
+    return parsed.upload_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 
@@ -86,7 +87,7 @@ def _files(
 
 def _read_number(cursor: str) -> int:
     text = reading.read_cursor(cursor)
-    if not text.isdecimal():
+    if not re.fullmatch("[0-9]{1,7}", text):
         raise InvalidError("cursor is none of ours: take it from the Link header", code="bad_cursor")
     return int(text)
 
@@ -199,7 +200,8 @@ def begin_multipart(
     upload: UploadRow, key: str, sk: str, slot: str, *, mode: str, instead_of: tuple[str, str] | None = None
 ) -> tuple[str, str]:
     """Begins a file's multipart; if two do at once, the first on record counts and the other is thrown away."""
-    multipart = multiparts.create_multipart(key, checksum="SHA256" if mode == _CHECKED else None)
+    with_digests = mode == _CHECKED and multiparts.lists_digests()
+    multipart = multiparts.create_multipart(key, checksum="SHA256" if with_digests else None)
     row = ResultRow(upload.pk, sk)
     attribute = ResultRow.multiparts[slot]
     before = attribute.does_not_exist() if instead_of is None else attribute == ":".join(instead_of)

@@ -57,7 +57,7 @@ class Result:
 
 def result_sk(row: int) -> str:
     """The sort key of a ResultRow."""
-    return f"R#{row:05d}"
+    return f"R#{row:06d}"
 
 
 def new_rows(upload: UploadRow, specs: list[Spec], *, first_row: int) -> list[records.Row]:
@@ -66,7 +66,7 @@ def new_rows(upload: UploadRow, specs: list[Spec], *, first_row: int) -> list[re
     for offset in range(0, len(specs), FILES_A_ROW):
         row = first_row + offset // FILES_A_ROW
         packed = [spec.pack() for spec in specs[offset : offset + FILES_A_ROW]]
-        rows.append(SpecRow(upload.pk, f"S#{row:05d}", files=packed, expires=upload.expires))
+        rows.append(SpecRow(upload.pk, f"S#{row:06d}", files=packed, expires=upload.expires))
         rows.append(new_result_row(upload, result_sk(row)))
     return rows
 
@@ -89,7 +89,7 @@ def specs_of(row: SpecRow) -> list[Spec]:
 
 def iter_specs(upload: UploadRow, *, first_row: int = 0) -> Iterator[SpecRow]:
     """All SpecRows of an upload from one on, read as they are asked for; not those of a request that died half done."""
-    condition = SpecRow.sk.between(f"S#{first_row:05d}", "S#99999")
+    condition = SpecRow.sk.between(f"S#{first_row:06d}", "S#999999")
     for row in SpecRow.query(upload.pk, condition, consistent_read=True):
         if row_number(row) in (upload.row_set or ()):
             yield row

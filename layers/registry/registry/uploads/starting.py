@@ -19,6 +19,7 @@ from registry.uploads.leases import OPEN
 from registry.uploads.specs import Spec
 
 _FORMS = ("form", "folder")
+_MAX_ROWS = 2_000  # of 100 files each: more, and the upload's own row would outgrow DynamoDB's 400 KB
 _LONGEST_NUMBERED = "v" + "9" * 15  # stands for a version without a name until it has one
 _KEEP_SECONDS = 14 * 86_400  # of an open upload's rows: the sweep ends it long before
 
@@ -161,27 +162,31 @@ def _prepare(principal: Principal, upload: UploadRow, request: StartUpload) -> l
     files = request.files or []
     if not files:
         raise InvalidError("files must not be empty", code="no_files")
+    _check_files(upload, files, known=[])
     upload.next_row = -(-len(files) // records.FILES_A_ROW)
     return [specs.new_progress_row(upload), *_add(principal, upload, files, first_row=0)]
 
 
-def _add(principal: Principal, upload: UploadRow, files: list[FileSpec], *, first_row: int) -> list[records.Row]:
-    """The rows of some files, and the upload's own counts with them; nothing is written."""
-    paths = [archives.check_path(file.path, subject="path") for file in files]
-    archives.check_path_set(paths, subject="path")
-    marked = [file.path for file in files if file.is_primary]
-    if len(marked) > 1 or (marked and upload.primary):
-        raise InvalidError("only one file can be the primary one", code="many_primary")
+def _check_files(upload: UploadRow, files: list[FileSpec], *, known: list[str]) -> None:
+    """Refuses files whose paths are wrong, in themselves or beside those that the upload has."""
     longest = naming.version_prefix(upload.user_id, upload.model_id, upload.version, attempt=upload.upload_id)
+    for file in files:
+        naming.file_key(longest, archives.check_path(file.path, subject="path"))
+    archives.check_path_set([*known, *(file.path for file in files)], subject="path")
+    marked = sum(file.is_primary for file in files)
+    if marked > 1 or (marked and upload.primary):
+        raise InvalidError("only one file can be the primary one", code="many_primary")
+
+
+def _add(principal: Principal, upload: UploadRow, files: list[FileSpec], *, first_row: int) -> list[records.Row]:
+    """The rows of some files that have been checked, and the upload's own counts with them; nothing is written."""
     sources = _find_sources(principal, upload.user_id, files)
     listed = []
     for i, file in enumerate(files):
-        naming.file_key(longest, file.path)
         number = first_row * records.FILES_A_ROW + i
         source = sources.get((file.sha256, file.size)) if file.sha256 else None
         listed.append(Spec(number, file.path, file.size, file.sha256, file.description, source))
-    if marked:
-        upload.primary = marked[0]
+    upload.primary = next((file.path for file in files if file.is_primary), upload.primary)
     rows = specs.new_rows(upload, listed, first_row=first_row)
     with_sources = {spec.number // records.FILES_A_ROW for spec in listed if spec.source}
     upload.source_rows = {*(upload.source_rows or ()), *with_sources} or None
@@ -222,9 +227,11 @@ def add_files(*, principal: Principal, upload_id: str, request: AddFiles) -> Upl
     if upload.file_count + len(request.files) > MAX_FILES:
         raise InvalidError(f"an upload may have {MAX_FILES} files", code="too_many_files")
     known = [spec.path for row in specs.iter_specs(upload) for spec in specs.specs_of(row)]
-    archives.check_path_set([*known, *(file.path for file in request.files)], subject="path")
+    _check_files(upload, request.files, known=known)
     before = int(upload.rows)
     count = -(-len(request.files) // records.FILES_A_ROW)
+    if before + count > _MAX_ROWS:
+        raise InvalidError("too many requests for one upload: announce more files in each", code="too_many_requests")
     counter = UploadRow(upload.pk, upload.sk)
     if not records.update_if(counter, [UploadRow.next_row.add(count)], UploadRow.status.is_in(*OPEN)):
         raise ConflictError("The upload has ended", code="upload_ended")

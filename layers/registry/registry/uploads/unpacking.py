@@ -115,7 +115,7 @@ def _start_over(lease: Lease) -> None:
 
 def _done(upload: UploadRow) -> dict[int, StoredFile]:
     done: dict[int, StoredFile] = {}
-    condition = ResultRow.sk.between("R#00000", "R#99999")
+    condition = ResultRow.sk.between("R#000000", "R#999999")
     for row in ResultRow.query(upload.pk, condition, consistent_read=True):
         done |= {number: result.file for number, result in specs.results_of(row).items() if result.file}
     return done

@@ -15,7 +15,7 @@ from registry.downloads import Redirect
 from registry.exports import Content
 from registry.storage.objects import CONTENT_TYPE
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 
 
 def link_next(request: Request, response: Response, cursor: str | None) -> None:
@@ -46,7 +46,7 @@ def content_answer(request: Request, content: Content | Redirect) -> Response:
         "Accept-Ranges": "bytes",
         "ETag": content.etag,
     }
-    if request.headers.get("if-none-match") == content.etag:
+    if _matches(request.headers.get("if-none-match", ""), content.etag):
         return Response(status_code=304, headers=headers)
     chosen = _choose_range(request, content)
     if chosen is None:
@@ -61,12 +61,17 @@ def content_answer(request: Request, content: Content | Redirect) -> Response:
     )
 
 
+def _matches(header: str, etag: str) -> bool:
+    """If-None-Match: a list of ETags, weak ones too, or a star (RFC 9110, section 13.1.2)."""
+    return any(each.strip().removeprefix("W/") in (etag, "*") for each in header.split(","))
+
+
 def _choose_range(request: Request, content: Content) -> tuple[int, int, bool] | None:
     """First and last byte to send, and whether a range was asked for; None where it lies outside."""
     whole = (0, content.size - 1, False)
     match = _RANGE.fullmatch(request.headers.get("range", "").strip())
     condition = request.headers.get("if-range")
-    if match is None or match[0] == "bytes=-" or (condition is not None and condition != content.etag):
+    if match is None or not (match[1] or match[2]) or (condition is not None and condition != content.etag):
         return whole
     if not match[1]:
         count = min(int(match[2]), content.size)

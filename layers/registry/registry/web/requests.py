@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from registry.auth import ANYBODY, Principal
 from registry.errors import InvalidError, TooLargeError, UnauthenticatedError
@@ -87,6 +87,19 @@ class FolderUpload:
     size: int
 
 
+class _Utf8Parser(MultiPartParser):
+    """Starlette's parser, which takes text that is no UTF-8 for latin-1 without a word: here it is refused."""
+
+    def on_part_end(self) -> None:
+        """A field or a file has come to its end."""
+        if self._current_part.file is None:
+            try:
+                self._current_part.data.decode()
+            except UnicodeDecodeError:
+                raise MultiPartException("text must be UTF-8") from None
+        super().on_part_end()
+
+
 async def _read_form(request: Request, kind: type[F], file_field: str) -> tuple[FormData, F, UploadFile]:
     content_type = request.headers.get("content-type", "")
     if not content_type.lower().startswith("multipart/form-data"):
@@ -94,7 +107,10 @@ async def _read_form(request: Request, kind: type[F], file_field: str) -> tuple[
     length = request.headers.get("content-length", "")
     check_body_size(int(length) if length.isdecimal() else None)
     try:
-        form = await request.form(max_files=2, max_fields=100, max_part_size=_MAX_FIELD_BYTES)
+        parser = _Utf8Parser(
+            request.headers, request.stream(), max_files=2, max_fields=100, max_part_size=_MAX_FIELD_BYTES
+        )
+        form = await parser.parse()
     except (MultiPartException, UnicodeDecodeError) as error:
         raise InvalidError(f"the form can't be read: {error}"[:300], code="bad_form") from None
     except HTTPException as error:
