@@ -78,9 +78,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             raise SettingsError(f"REGISTRY_{name.upper()} must end in '/' and lie outside models/, not {prefix!r}")
     inbox, archives = settings.inbox_prefix, settings.archives_prefix
     if inbox.startswith(archives) or archives.startswith(inbox):
-        raise SettingsError(
-            f"REGISTRY_INBOX_PREFIX and REGISTRY_ARCHIVES_PREFIX must lie apart, not {inbox!r}, {archives!r}"
-        )
+        raise SettingsError(f"REGISTRY_INBOX_PREFIX and REGISTRY_ARCHIVES_PREFIX must lie apart: {inbox}, {archives}")
     if not 0 < settings.url_expires_seconds <= 3600:
         raise SettingsError("REGISTRY_URL_EXPIRES_SECONDS must be 1 to 3600: presigned URLs live an hour at most")
     if not 5 * MIB <= settings.part_bytes <= 5 * 1024 * MIB:

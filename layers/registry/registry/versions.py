@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from registry import downloads, naming, search
 from registry.auth import Principal, authorise, may
-from registry.catalog import changing, reading
+from registry.catalog import changing, describing, reading
 from registry.errors import InvalidError
 from registry.files import name_of
 from registry.records import VersionRow
@@ -46,7 +46,7 @@ def get_model(*, principal: Principal, user_id: str, model_id: str, version: str
 
 def _shown(row: VersionRow) -> tuple[Metadata, str]:
     shown = reading.files_page(row, limit=reading.MAX_FILES_SHOWN)
-    return reading.describe(row, shown), reading.etag_of(row)
+    return describing.describe(row, shown), reading.etag_of(row)
 
 
 def list_models(
@@ -75,7 +75,7 @@ def list_models(
         words=tuple(words),
     )
     page = reading.list_page(wanted, limit=paging.limit, skip=paging.skip, cursor=paging.cursor)
-    return [reading.describe(row, reading.inline_files(row)) for row in page.versions], page.cursor
+    return [describing.describe(row, reading.inline_files(row)) for row in page.versions], page.cursor
 
 
 def list_versions(
@@ -86,7 +86,7 @@ def list_versions(
     naming.check_model_id(model_id)
     authorise(principal, "read", user_id, model_id)
     page = reading.list_versions(user_id, model_id, limit=limit, cursor=cursor)
-    return [reading.describe(row, reading.inline_files(row)) for row in page.versions], page.cursor
+    return [describing.describe(row, reading.inline_files(row)) for row in page.versions], page.cursor
 
 
 def list_files(
@@ -104,7 +104,7 @@ def list_files(
     count = min(limit, MAX_URLS) if urls else limit
     after = reading.read_cursor(cursor) if cursor else None
     stored = reading.files_page(row, limit=count + 1, after=after)
-    files = [reading.describe_file(row, file) for file in stored[:count]]
+    files = [describing.describe_file(row, file) for file in stored[:count]]
     if urls:
         for file in files:
             name = downloads.disposition(name_of(file.filename))

@@ -49,7 +49,12 @@ def _update_once(row: VersionRow, changes: VersionFields, given: set[str]) -> bo
     primary = _primary(row, changes.primary_file_path) if "primary_file_path" in given else row.primary
     before, after = search.version_terms(row.model_id, old), search.version_terms(row.model_id, new)
     rev = int(row.rev) + 1
-    added, removed = (after - before, before - after) if active == was_active else (after, before | {search.LATEST})
+    added, removed = after - before, before - after
+    if active != was_active:
+        latest = {search.LATEST}
+        added, removed = after | (latest if active else set()), before | (latest if was_active else set())
+    if was_active and not active:
+        publishing.prepare_latest(row)
     search.add(row, added, rev=rev, active=active)
     actions = [
         VersionRow.fields.set(new.model_dump(exclude_none=True)),

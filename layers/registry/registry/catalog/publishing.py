@@ -135,8 +135,20 @@ def ensure_latest(user_id: str, model_id: str) -> None:
     """After a delete or a change of `is_active`: the newest version that is left has the hint that says so."""
     row = reading.newest(user_id, model_id)
     if row is not None:
-        pk, sk = _latest_key(row)
-        PostingRow(pk, sk, upload_id=row.upload_id, rev=int(row.rev), token=secrets.token_hex(6)).save()
+        _put_latest(row, rev=int(row.rev))
+
+
+def prepare_latest(row: VersionRow) -> None:
+    """Before a version turns inactive: the hint for the one that will be the newest then. Its revision, which that
+    version has not reached, keeps readers from removing it meanwhile."""
+    following = reading.newest(row.user_id, row.model_id, besides=row.version)
+    if following is not None:
+        _put_latest(following, rev=int(following.rev) + 1)
+
+
+def _put_latest(row: VersionRow, *, rev: int) -> None:
+    pk, sk = _latest_key(row)
+    PostingRow(pk, sk, upload_id=row.upload_id, rev=rev, token=secrets.token_hex(6)).save()
 
 
 def _latest_key(row: VersionRow) -> tuple[str, str]:

@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from registry import files, naming, records, search
+from registry import naming, records, search
 from registry.errors import InvalidError, NotFoundError
 from registry.files import StoredFile
 from registry.records import ManifestRow, PostingRow, VersionRow
-from registry.schemas import File, Metadata, VersionFields
+from registry.schemas import VersionFields
 
 MAX_SKIP = 5_000
 MAX_FILES_SHOWN = 1_000
@@ -55,13 +55,13 @@ def get_version(user_id: str, model_id: str, version: str | None) -> VersionRow:
     return row
 
 
-def newest(user_id: str, model_id: str) -> VersionRow | None:
-    """The active version of a model with the latest `created_at`: one Query and one GetItem."""
+def newest(user_id: str, model_id: str, *, besides: str | None = None) -> VersionRow | None:
+    """The active version of a model with the latest `created_at`, `besides` one: one Query and one GetItem."""
     budget = search.Budget(search.MAX_POSTINGS)
     walk = search.TermPostings(search.posting_pk(user_id, f"m:{model_id}"), None, budget, 1)
     while (posting := walk.peek()) is not None:
         created, _, version = search.split_sk(posting.sk)
-        row = VersionRow.find(*records.version_key(user_id, model_id, version))
+        row = VersionRow.find(*records.version_key(user_id, model_id, version)) if version != besides else None
         if row is not None and row.status == "ready" and row.active and row.created == created:
             return row
         walk.drop(posting.sk)
@@ -159,11 +159,11 @@ class _Checker:
             return False
         if row.created != created:
             return True
+        if posting.rev > row.rev:
+            return False
         term = posting.pk.split("#", 3)[3]
         if term == search.LATEST:
             return not self._is_newest(row)
-        if posting.rev > row.rev:
-            return False
         return bool(row.active) != self._query.active or term not in search.version_terms(row.model_id, fields_of(row))
 
 
@@ -260,43 +260,4 @@ def find_file(row: VersionRow, path: str) -> StoredFile:
             return file
     raise NotFoundError(
         f"File {path[:200]!r} not found in version {row.version!r} of model {row.model_id!r}", code="file_not_found"
-    )
-
-
-def describe_file(row: VersionRow, file: StoredFile) -> File:
-    """A file as the contract shows it."""
-    return File(
-        filename=file.path,
-        file_path=naming.file_key(row.prefix, file.path),
-        file_size=file.size,
-        file_type=files.type_of(file.path),
-        file_hash=file.sha256,
-        content_type=files.content_type_of(file.path),
-        is_primary=file.path == row.primary,
-        description=file.description,
-    )
-
-
-def describe(row: VersionRow, shown: list[StoredFile]) -> Metadata:
-    """A version as the contract shows it: every key, always."""
-    fields = fields_of(row)
-    given = fields.model_dump(exclude={"is_active", "primary_file_path"})
-    for key in ("dependencies", "tags"):
-        given[key] = given[key] or []
-    given["custom_metadata"] = given["custom_metadata"] or {}
-    given["name"] = fields.name or row.model_id
-    given["is_production_ready"] = bool(fields.is_production_ready)
-    return Metadata(
-        **given,
-        user_id=row.user_id,
-        model_id=row.model_id,
-        version=row.version,
-        files=[describe_file(row, file) for file in shown],
-        primary_file_path=naming.file_key(row.prefix, row.primary) if row.primary else None,
-        model_size_mb=int(row.total_size) / 1_048_576,
-        created_at=row.created or "",
-        updated_at=row.updated or "",
-        is_active=bool(row.active),
-        file_count=int(row.file_count),
-        total_size=int(row.total_size),
     )

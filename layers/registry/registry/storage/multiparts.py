@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -63,16 +64,20 @@ def create_multipart(key: str, *, checksum: str | None = None) -> str:
 
 
 def list_parts(key: str, multipart: str) -> list[StoredPart]:
-    """The parts that have arrived, by number. MultipartMissingError."""
-    parts: list[StoredPart] = []
+    """The parts that have arrived, by number; of a part that was sent again the newest, as SeaweedFS lists them all.
+    MultipartMissingError."""
+    parts: dict[int, tuple[datetime, StoredPart]] = {}
     try:
         for page in s3().get_paginator("list_parts").paginate(Bucket=bucket(), Key=key, UploadId=multipart):
             for part in page.get("Parts", []):
                 checksums = {name: str(value) for name, value in part.items() if name.startswith("Checksum")}
-                parts.append(StoredPart(part["PartNumber"], part["Size"], part["ETag"].strip('"'), checksums))
+                stored = StoredPart(part["PartNumber"], part["Size"], part["ETag"].strip('"'), checksums)
+                before = parts.get(stored.number)
+                if before is None or before[0] <= part["LastModified"]:
+                    parts[stored.number] = part["LastModified"], stored
     except ClientError as error:
         raise translate(error, key) from error
-    return parts
+    return [parts[number][1] for number in sorted(parts)]
 
 
 @cache

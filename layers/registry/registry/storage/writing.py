@@ -17,7 +17,7 @@ _IN_FLIGHT_BYTES = 16 * MIB
 
 
 class ObjectWriter:
-    """Writes `size` bytes or fewer to a key. Use as a context manager: left by an exception, nothing is written."""
+    """Writes `size` bytes or fewer to a key. Use as a context manager: left without `finish`, nothing is."""
 
     def __init__(self, key: str, size: int) -> None:
         self._key = key
@@ -28,6 +28,7 @@ class ObjectWriter:
         self._in_flight: list[Future[StoredPart]] = []
         self._parts: list[StoredPart] = []
         self._number = 0
+        self._finished = False
 
     def __enter__(self) -> ObjectWriter:
         return self
@@ -42,10 +43,13 @@ class ObjectWriter:
     def finish(self) -> str:
         """All is written and checked: the object's ETag."""
         if self._multipart is None:
-            return objects.put_object(self._key, bytes(self._buffer))
-        self._send(bytes(self._buffer))
-        self._collect(0)
-        return multiparts.complete_multipart(self._key, self._multipart, self._parts)
+            etag = objects.put_object(self._key, bytes(self._buffer))
+        else:
+            self._send(bytes(self._buffer))
+            self._collect(0)
+            etag = multiparts.complete_multipart(self._key, self._multipart, self._parts)
+        self._finished = True
+        return etag
 
     def _send(self, body: bytes) -> None:
         if self._multipart is None or self._pool is None:
@@ -63,8 +67,8 @@ class ObjectWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._pool is not None:
-            self._pool.shutdown(cancel_futures=kind is not None)
-        if kind is not None and self._multipart is not None:
+            self._pool.shutdown(cancel_futures=not self._finished)
+        if not self._finished and self._multipart is not None:
             multiparts.abort_multipart(self._key, self._multipart)
 
 

@@ -55,6 +55,7 @@ def purge(work: WorkRow) -> None:
     version = VersionRow.find(*records.version_key(work.user_id, work.model_id, work.version))
     if version is not None and version.upload_id == work.upload_id and version.status != "gone":
         _empty_inbox(work.user_id, work.upload_id)
+        multiparts.abort_prefix(work.prefix)  # of a worker that died: all that the version has is an object by now
     else:
         _delete_attempt(work.user_id, work.upload_id, work.prefix)
     work.delete()

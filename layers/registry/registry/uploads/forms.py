@@ -9,7 +9,7 @@ from isal import isal_zlib
 
 from registry import archives, naming
 from registry.auth import Principal, authorise
-from registry.catalog import publishing, reading, reserving
+from registry.catalog import describing, publishing, reading, reserving
 from registry.errors import InvalidError, RegistryError, TooLargeError
 from registry.files import StoredFile
 from registry.records import UploadRow
@@ -42,7 +42,7 @@ def upload_single(*, principal: Principal, form: SingleForm, filename: str, body
             _take_back(lease.upload, error)
             raise
     ending.finish(lease.upload, version, [stored])
-    return reading.describe(version, [stored])
+    return describing.describe(version, [stored])
 
 
 def _store(upload: UploadRow, path: str, body: BinaryIO, size: int) -> StoredFile:
@@ -82,7 +82,7 @@ def shown_or_raised(upload: UploadRow) -> Metadata | UploadRow:
     """What an upload has come to: its version, its failure raised, or the upload where it is not yet decided."""
     if upload.status == "ready":
         row = reading.get_version(upload.user_id, upload.model_id, upload.version)
-        return reading.describe(row, reading.files_page(row, limit=reading.MAX_FILES_SHOWN))
+        return describing.describe(row, reading.files_page(row, limit=reading.MAX_FILES_SHOWN))
     if upload.status in OPEN:
         return upload
     raise InvalidError(upload.detail or "The upload failed", code=upload.code or "upload_failed")

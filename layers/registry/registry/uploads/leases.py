@@ -50,6 +50,11 @@ class Lease:
         if self._lost.is_set():
             raise LeaseLostError(self.upload.upload_id)
 
+    def is_ours(self) -> bool:
+        """Whether the table says so, now."""
+        now = UploadRow.find(self.upload.pk)
+        return now is not None and now.status in OPEN and now.fence == self.upload.fence
+
     def release(self) -> bool:
         """Gives it up if the upload was not woken since it was last read; False, and the upload read anew, if so."""
         released = records.update_if(

@@ -152,8 +152,7 @@ def publish(lease: Lease, stored: list[StoredFile]) -> bool:
     upload = lease.upload
     version = publishing.publish(upload, stored, dependencies=read_dependencies(upload.prefix, stored))
     if version is None:
-        now = UploadRow.find(upload.pk)
-        if now is None or now.fence != upload.fence or now.status not in OPEN:
+        if not lease.is_ours():
             raise LeaseLostError(upload.upload_id)
         return False  # files were added meanwhile, which also woke the upload
     ending.finish(upload, version, stored)

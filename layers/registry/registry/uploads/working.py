@@ -48,7 +48,10 @@ def work_under(lease: Lease, deadline: Deadline) -> None:
                 return
             if lease.release():
                 return
-    except LeaseLostError:
+    except Exception as error:
+        # An abort takes away what a worker stands on: whatever it stumbles over then is no fault.
+        if not isinstance(error, LeaseLostError) and lease.is_ours():
+            raise
         get_logger().info("lease lost", upload_id=lease.upload.upload_id)
 
 
