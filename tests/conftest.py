@@ -28,11 +28,12 @@ SETTINGS = {
 def forget_everything() -> None:
     """The registry reads its environment at first use; after this it does so again."""
     from registry import records, settings, tasks
-    from registry.storage import client, copying
+    from registry.storage import client, copying, multiparts
 
     settings.get_settings.cache_clear()
     client.forget_clients()
     copying.digest_method.cache_clear()
+    multiparts.lists_digests.cache_clear()
     tasks.forget_client()
     records.reset_connection()
 
@@ -164,5 +165,3 @@ def call_function(
     if "json" in answered.get("content-type", ""):
         return answer["statusCode"], answered, json.loads(content)
     return answer["statusCode"], answered, content
-
-

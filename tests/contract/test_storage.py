@@ -374,8 +374,14 @@ def put_part(key: str, multipart: str, number: int, data: bytes, *, sha: bool = 
     return multiparts.StoredPart(number, len(data), answer["ETag"].strip('"'), checksum)
 
 
+def test_lists_digests(store: str) -> None:
+    assert multiparts.lists_digests() is False  # neither of these; AWS does
+
+
 @pytest.mark.parametrize("checksum", [None, "SHA256"])
 def test_multipart(store: str, prefix: str, checksum: str | None) -> None:
+    if checksum and not multiparts.lists_digests():
+        pytest.skip("this store does not tell the digests of parts: ours begin without them there")
     key = f"{prefix}a"
     multipart = multiparts.create_multipart(key, checksum=checksum)
     assert multiparts.list_parts(key, multipart) == []
@@ -591,7 +597,8 @@ def test_presigned_url_hides_and_limits(embedded: str, prefix: str) -> None:
 @pytest.mark.parametrize("digest", [False, True])
 def test_presigned_part(embedded: str, prefix: str, digest: bool) -> None:
     key, data = f"{prefix}a", os.urandom(5 * MIB)
-    multipart = multiparts.create_multipart(key, checksum="SHA256" if digest else None)
+    listed = digest and multiparts.lists_digests()
+    multipart = multiparts.create_multipart(key, checksum="SHA256" if listed else None)
 
     def sign(number: int, body: bytes) -> tuple[str, dict[str, str]]:
         return presigning.presign_part(key, multipart, number, size=len(body), sha256=sha256(body) if digest else None)
@@ -610,7 +617,7 @@ def test_presigned_part(embedded: str, prefix: str, digest: bool) -> None:
     parts = multiparts.list_parts(key, multipart)
     assert [(part.number, part.size) for part in parts] == [(1, len(data)), (2, 3)]
     assert parts[0].etag == answer.headers["ETag"].strip('"')
-    if digest:
+    if listed:
         assert hex_of_base64(parts[0].checksums["ChecksumSHA256"]) == sha256(data)
     multiparts.complete_multipart(key, multipart, parts)
     assert objects.read_range(key, 0, len(data) + 3) == data + b"end"

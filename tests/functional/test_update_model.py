@@ -253,11 +253,11 @@ def test_the_primary_file_is_one_of_the_versions_files_by_path_or_key(api):
             assert "primary_file_path" in refused(api.update(changes={"primary_file_path": wrong}), 400)
 
 
-def test_what_can_have_no_empty_value_cannot_be_cleared(api):
+def test_a_cleared_flag_is_as_it_was_at_first(api):
     ok(api.single())
-    with nothing_written():
-        for field in ("is_active", "is_production_ready"):
-            assert field in refused(api.update(changes={field: None}), 400)
+    ok(api.update(changes={"is_active": False, "is_production_ready": True}))
+    cleared = ok(api.update(changes={"is_active": None, "is_production_ready": None}, version="v1"))
+    assert (cleared["is_active"], cleared["is_production_ready"]) == (True, False)
 
 
 def test_nothing_to_change_changes_nothing_that_is_said(api):

@@ -403,7 +403,7 @@ def recorder(on_moto: None, monkeypatch: pytest.MonkeyPatch) -> Recorder:
 def no_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     """`with no_time():` no request waits and no worker gets anything done: all is handed over."""
     from registry import settings
-    from registry.uploads.leases import Deadline
+    from registry.deadlines import Deadline
 
     @contextmanager
     def over() -> Iterator[None]:

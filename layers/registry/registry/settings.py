@@ -59,11 +59,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     values: dict[str, str | int] = {}
     for field in fields(Settings):
         variable = f"REGISTRY_{field.name.upper()}"
-        text = environment.get(variable) or None
+        text = environment.get(variable)
+        if not text and field.name in ("bucket", "table"):
+            raise SettingsError(f"{variable} is not set")
         if text is None:
-            if field.name in ("bucket", "table"):
-                raise SettingsError(f"{variable} is not set")
-        elif field.type == "int":
+            continue
+        if field.type == "int":
             if not text.isdecimal():
                 raise SettingsError(f"{variable} must be a whole number, not {text!r}")
             values[field.name] = int(text)
@@ -81,8 +82,6 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         raise SettingsError(f"REGISTRY_INBOX_PREFIX and REGISTRY_ARCHIVES_PREFIX must lie apart: {inbox}, {archives}")
     if not 0 < settings.url_expires_seconds <= 3600:
         raise SettingsError("REGISTRY_URL_EXPIRES_SECONDS must be 1 to 3600: presigned URLs live an hour at most")
-    if not 5 * MIB <= settings.part_bytes <= 5 * 1024 * MIB:
-        raise SettingsError("REGISTRY_PART_BYTES must be 5 MiB to 5 GiB, as S3's parts are")
     return settings
 
 

@@ -43,7 +43,7 @@ def plan_parts(size: int, *, smallest: int | None = None) -> PartPlan:
     to 5 GiB each, the last one of any size."""
     needed = -(-size // MAX_PARTS)
     part = max(smallest or get_settings().part_bytes, MIN_PART_BYTES, -(-needed // MIB) * MIB)
-    return PartPlan(size, part)
+    return PartPlan(size, min(part, MAX_PART_BYTES))
 
 
 @dataclass(frozen=True, slots=True)

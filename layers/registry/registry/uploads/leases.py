@@ -55,6 +55,11 @@ class Lease:
         now = UploadRow.find(self.upload.pk)
         return now is not None and now.status in OPEN and now.fence == self.upload.fence
 
+    def was_taken(self) -> bool:
+        """Whether somebody ended the upload, or works on it, instead of this worker."""
+        now = UploadRow.find(self.upload.pk)
+        return now is None or now.fence != self.upload.fence or now.status in ("failed", "aborted")
+
     def release(self) -> bool:
         """Gives it up if the upload was not woken since it was last read; False, and the upload read anew, if so."""
         released = records.update_if(

@@ -50,7 +50,7 @@ def work_under(lease: Lease, deadline: Deadline) -> None:
                 return
     except Exception as error:
         # An abort takes away what a worker stands on: whatever it stumbles over then is no fault.
-        if not isinstance(error, LeaseLostError) and lease.is_ours():
+        if not isinstance(error, LeaseLostError) and not lease.was_taken():
             raise
         get_logger().info("lease lost", upload_id=lease.upload.upload_id)
 

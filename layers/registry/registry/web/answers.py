@@ -15,7 +15,7 @@ from registry.downloads import Redirect
 from registry.exports import Content
 from registry.storage.objects import CONTENT_TYPE
 
-_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
+_RANGE = re.compile(r"bytes=([0-9]{0,4000})-([0-9]{0,4000})", re.IGNORECASE)
 
 
 def link_next(request: Request, response: Response, cursor: str | None) -> None:
