@@ -71,7 +71,7 @@ def world(
     environment = {**stack.environment(), "AWS_ENDPOINT_URL_DYNAMODB": memory_dynamodb, "REGISTRY_TABLE": table}
     set_environment(monkeypatch, environment)
     from registry import records
-    from registry.storage import copying, multiparts
+    from registry.storage import copying
 
     records.create_table()
     copying.digest_method()  # so that the probe is not among the calls that tests count
