@@ -17,7 +17,9 @@ class HttpServer:
     """Serves `app` until closed. The port is bound in the constructor, so that a taken one raises OSError there."""
 
     def __init__(self, app: Any, *, host: str, port: int) -> None:
-        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        # The protocol is named: asyncio switches Nagle's delay (40 ms on every kept connection) off only where it is.
+        self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind((host, port))
         configuration = uvicorn.Config(
