@@ -22,7 +22,7 @@ from registry.uploads import ending, promoting, specs
 from registry.uploads.leases import OPEN, Lease, LeaseLostError
 from registry.uploads.specs import Result
 
-_AT_ONCE = 4  # runs in flight, each with up to _RUN_BYTES read and one writer's parts
+_AT_ONCE = 3  # runs in flight, each with up to _RUN_BYTES read and one writer's parts
 _RUN_BYTES = 8 * MIB  # neighbours that are read by one request
 _RECORD_FILES = 50
 
