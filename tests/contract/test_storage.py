@@ -419,7 +419,7 @@ def test_completed_twice(store: str, prefix: str) -> None:
     multipart = multiparts.create_multipart(key)
     part = put_part(key, multipart, 1, b"bytes", sha=False)
     etag = multiparts.complete_multipart(key, multipart, [part])
-    # Both answer again while the object is that one, as AWS does for a while (local-stack.md says otherwise).
+    # Both answer again while the object is that one, as AWS does for a while.
     assert multiparts.complete_multipart(key, multipart, [part]) == etag
     assert objects.find_object(key) == StoredObject(key, 5, etag)
     multiparts.abort_multipart(key, multipart)

@@ -1,5 +1,5 @@
 """A function dies at every write there is. Afterwards the event comes again or the sweep comes by, and in the end there
-is a whole version, or nothing at all (references/reliability.md, U12)."""
+is a whole version, or nothing at all."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_the_inbox_that_clients_write_and_the_archives_do_not_lie_in_each_other(
             read_settings({**LEAST, "REGISTRY_INBOX_PREFIX": inbox, "REGISTRY_ARCHIVES_PREFIX": archives})
 
 
-def test_urls_live_an_hour_at_most():  # DESIGN, section 4
+def test_urls_live_an_hour_at_most():  # docs/design.md, section 4
     with pytest.raises(SettingsError, match="REGISTRY_URL_EXPIRES_SECONDS"):
         read_settings({**LEAST, "REGISTRY_URL_EXPIRES_SECONDS": "3601"})
 

@@ -13,7 +13,7 @@ from registry.archives.limits import KIB
 from registry.archives.records import DEFLATED
 from registry.archives.structure import Member
 
-# 256 KiB in and 512 KiB out were the fastest (zip-on-s3.md section 3): the output is still in the cache for the hashes.
+# 256 KiB in and 512 KiB out were the fastest (docs/archives.md): the output is still in the cache for the hashes.
 _INPUT_BYTES = 256 * KIB
 PIECE_BYTES = 512 * KIB
 

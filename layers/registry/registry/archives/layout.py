@@ -1,6 +1,6 @@
 """The ZIP that goes out: stored members, known to the byte before any content is read.
 
-The same entries give the same bytes: no data descriptors, one fixed time. Rules: zip-on-s3.md section 2; layouts:
+The same entries give the same bytes: no data descriptors, one fixed time. Rules: docs/archives.md; layouts:
 PKWARE APPNOTE.TXT 6.3.10, section 4.3.
 """
 
@@ -101,7 +101,7 @@ def _local_header(entry: Entry) -> bytes:
 def _central_header(entry: Entry, offset: int) -> bytes:
     name, flags = _encode_name(entry.path)
     size, narrow_offset, needs, extra = entry.size, offset, _NEEDS_PLAIN, b""
-    # All three or none: Info-ZIP unzip 6.00 misreads a lone 64-bit offset (zip-on-s3.md section 2).
+    # All three or none: Info-ZIP unzip 6.00 misreads a lone 64-bit offset (docs/archives.md).
     if size >= U32_FULL or offset >= U32_FULL:
         extra = struct.pack("<HHQQQ", _ZIP64, 24, size, size, offset)
         size, narrow_offset, needs = U32_FULL, U32_FULL, _NEEDS_ZIP64

@@ -1,6 +1,6 @@
 """Which paths a version may hold. The same rules for a ZIP's members and for paths that a client gives.
 
-A path is kept exactly as it was given; only comparisons use a folded form. Rules: reliability.md Z1-Z8 and Z18, and
+A path is kept exactly as it was given; only comparisons use a folded form. Rules: docs/archives.md, Z1 to Z8, Z18, and
 https://learn.microsoft.com/windows/win32/fileio/naming-a-file, so that a version unpacks on every system.
 """
 

@@ -24,7 +24,7 @@ DESCRIPTOR_BYTES = (12, 16, 20, 24)  # with or without a signature, 32-bit or 64
 
 # A DEFLATE match of 258 bytes takes at least two bits (RFC 1951): 258 * 8 / 2. Real streams reach 1,029.
 MAX_DEFLATE_RATIO = 1032
-# Below this an impossible size is damage or a mistake, above it a bomb; PyPI's threshold (reliability.md Z9).
+# Below this an impossible size is damage or a mistake, above it a bomb; PyPI's threshold (docs/archives.md, Z9).
 BOMB_BYTES = 64 * MIB
 
 _CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")

@@ -1,7 +1,7 @@
 """Reading a ZIP's structure and refusing every archive that two tools could see differently, before a byte is unpacked.
 
 The members must follow each other without gaps from byte 0 to the central directory, so no two can share bytes and
-nothing can hide between them (Fifield's overlaps and quoted overlaps, reliability.md Z10, Z13, Z19).
+nothing can hide between them (Fifield's overlaps and quoted overlaps, docs/archives.md: Z10, Z13, Z19).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from registry.archives.records import (
     read_records,
 )
 
-# Data between two headers that is read along with them: at the ~70 MB/s of a Lambda (zip-on-s3.md section 0) it takes
+# Data between two headers that is read along with them: at the ~70 MB/s of a Lambda (docs/archives.md) it takes
 # 7 ms, and a request of its own would take 15 ms or more.
 _MAX_GAP_BYTES = 512 * KIB
 _EXTRA_ALLOWANCE_BYTES = KIB  # a local header's extra fields are of unknown length; longer ones cost one more read
