@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request, Response
 from registry.schemas import StartUpload, Upload
 from registry.uploads import showing, starting
-from registry.web import Caller, body_schema, create_handler, json_body
+from registry.web import Caller, body_schema, create_handler, json_body, link_next
 
 router = APIRouter()
 
@@ -17,13 +17,17 @@ router = APIRouter()
 )
 def start_upload(
     principal: Caller,
+    http: Request,
+    response: Response,
     request: Annotated[StartUpload, json_body(StartUpload)],
     idempotency_key: Annotated[str | None, Header()] = None,
     urls: Annotated[bool, Query(description="whether to answer with URLs at once")] = True,
 ) -> Upload:
     """Start a direct upload of files or of one ZIP, of any size."""
     upload = starting.start_upload(principal=principal, request=request, idempotency_key=idempotency_key)
-    return showing.show(upload, urls=urls)[0]
+    view, following = showing.show(upload, urls=urls)
+    link_next(http, response, following, instead=(f"/ai-models/upload/{upload.upload_id}", {"urls": str(urls).lower()}))
+    return view
 
 
 lambda_handler = create_handler(router)

@@ -346,3 +346,16 @@ def test_no_url_is_logged_or_kept(api, caplog):
     assert caplog.records and not any("X-Amz-Signature" in str(vars(record)) for record in caplog.records)
     assert not any("X-Amz-Signature" in item for item in items().values())
     assert objects() == {}
+
+
+def test_more_urls_than_an_answer_holds_are_linked(api):
+    from urllib.parse import parse_qsl, urlsplit
+
+    answer = api.start(files=[{"path": f"{n}.bin", "size": 1} for n in range(501)])
+    upload = ok(answer, 201)
+    assert len(upload["files"]) == 500
+    link = urlsplit(answer.headers["link"].partition(">")[0].removeprefix("<"))
+    assert link.path.endswith(f"/ai-models/upload/{upload['upload_id']}")
+    rest = ok(api.upload(upload["upload_id"], **dict(parse_qsl(link.query))))
+    assert [file["path"] for file in rest["files"]] == ["500.bin"]
+    assert "put" in rest["files"][0]

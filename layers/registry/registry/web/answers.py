@@ -18,13 +18,20 @@ from registry.storage.objects import CONTENT_TYPE
 _RANGE = re.compile(r"bytes=([0-9]{0,4000})-([0-9]{0,4000})", re.IGNORECASE)
 
 
-def link_next(request: Request, response: Response, cursor: str | None) -> None:
-    """Says where the next page is, if there is one: the same request with a cursor instead of `skip`."""
-    if cursor is not None:
-        query = [(key, value) for key, value in request.query_params.multi_items() if key not in ("cursor", "skip")]
+def link_next(
+    request: Request, response: Response, cursor: str | None, *, instead: tuple[str, dict[str, str]] | None = None
+) -> None:
+    """Says where the next page is, if there is one: the same request with a cursor instead of `skip`; or, where this
+    request can't be repeated, what to ask `instead` (path and query)."""
+    if cursor is None:
+        return
+    if instead is not None:
+        path, query = instead[0], list(instead[1].items())
+    else:
         path = (request.scope.get("raw_path") or b"").decode("ascii") or quote(request.url.path)
-        following = url_of(request, f"{path}?{urlencode([*query, ('cursor', cursor)])}")
-        response.headers["Link"] = f'<{following}>; rel="next"'
+        query = [(key, value) for key, value in request.query_params.multi_items() if key not in ("cursor", "skip")]
+    following = url_of(request, f"{path}?{urlencode([*query, ('cursor', cursor)])}")
+    response.headers["Link"] = f'<{following}>; rel="next"'
 
 
 def url_of(request: Request, path: str) -> str:
