@@ -23,13 +23,22 @@ def search_models(
     framework: Framework | None = None,
     model_type: ModelType | None = None,
     tags: Annotated[str | None, Query(description="comma-separated; all must match")] = None,
+    is_production_ready: bool | None = None,
     is_active: bool = True,
+    latest: bool = False,
     skip: Annotated[int, Query(ge=0)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: str | None = None,
 ) -> list[Metadata]:
     """Search a user's versions by the words of name, description, algorithm, model_id and tags; newest first."""
-    filters = Filters(framework=framework, model_type=model_type, tags=tags, is_active=is_active)
+    filters = Filters(
+        framework=framework,
+        model_type=model_type,
+        tags=tags,
+        is_production_ready=is_production_ready,
+        is_active=is_active,
+        latest=latest,
+    )
     found, following = versions.list_models(
         principal=principal,
         user_id=user_id,

@@ -149,3 +149,10 @@ def test_versions_that_were_deleted_are_not_counted_again_by_a_direct_upload(api
     ok(api.single(version="v7"))
     ok(api.delete(all="true"))
     assert ok(api.start(files=[{"path": "a", "size": 1}]), 201)["version"] == "v8"
+
+
+def test_a_misspelt_or_repeated_parameter_deletes_nothing(api):
+    ok(api.single())
+    with nothing_written():
+        assert "verison" in refused(api.delete(verison="v7"), 400, "unknown_parameter")
+        assert "verison" in refused(api.update(changes={"name": "x"}, verison="v7"), 400, "unknown_parameter")

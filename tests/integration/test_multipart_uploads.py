@@ -72,6 +72,21 @@ def test_file_in_parts(world: World, digests: bool, repeated: bool) -> None:
     world.check_clean()
 
 
+def test_parts_that_were_signed_with_digests_can_be_gone_on_with_by_fresh_urls(world: World) -> None:
+    data = os.urandom(2 * PART + 9)
+    upload = world.start("parts", files=[{"path": "big.bin", "size": len(data), "sha256": sha256(data)}])
+    put(sign(world, upload, "big.bin", data).parts[1], parts_of(data)[1])
+    left = look(upload).files[0].multipart  # as a client asks that has forgotten everything
+    assert left.stored_parts == [2]
+    assert [part.number for part in left.parts] == [1, 3]
+    for part in left.parts:
+        put(part, parts_of(data)[part.number - 1])
+    assert completing.complete_upload(principal=ANYBODY, upload_id=upload.upload_id).status == "ready"
+    world.verify("parts", "v1", {"big.bin": data})
+    world.end()
+    world.check_clean()
+
+
 def test_archive_in_parts_with_digests(world: World) -> None:
     from tests.integration.harness import make_zip
 

@@ -81,7 +81,7 @@ def test_whole_numbers_have_bounds_and_are_not_converted():
 @given(st.lists(st.text(st.characters(categories=("L", "N", "Zs", "P")), max_size=20), max_size=80))
 def test_tags_are_trimmed_and_deduplicated_by_case_in_order(tags):
     expected: dict[str, str] = {}
-    for tag in tags:
+    for tag in ",".join(tags).split(","):
         if tag.strip():
             expected.setdefault(tag.strip().casefold(), tag.strip())
     if len(expected) > 50:

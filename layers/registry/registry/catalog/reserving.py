@@ -99,7 +99,7 @@ def _conflict(row: VersionRow, principal: str) -> ConflictError:
     holder = UploadRow.find(f"A#{row.upload_id}")
     own = {"upload_id": row.upload_id} if holder is not None and holder.principal == principal else {}
     return ConflictError(
-        "Model with this ID and version already exists: an upload of it is under way",
+        "Model with this ID and version already exists",
         code="version_uploading",
         **own,
     )

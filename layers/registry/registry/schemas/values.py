@@ -79,7 +79,7 @@ def _check_description(text: str) -> str:
 def _clean_tags(tags: list[str]) -> list[str]:
     """Trimmed, without empty ones and without a second one that differs by case only."""
     seen: dict[str, str] = {}
-    for tag in tags:
+    for tag in ",".join(tags).split(","):  # a comma separates tags wherever they are asked for
         if trimmed := tag.strip():
             seen.setdefault(trimmed.casefold(), trimmed)
     if len(seen) > 50:

@@ -12,7 +12,7 @@ from registry.storage import multiparts, objects
 from registry.storage.client import MultipartMissingError
 from registry.uploads import ending, showing, specs, starting, working
 from registry.uploads.leases import OPEN
-from registry.uploads.specs import Spec
+from registry.uploads.specs import Result, Spec
 
 _MISSING_SHOWN = 100
 _LOOKS = 3
@@ -46,8 +46,11 @@ def _refuse_incomplete(upload: UploadRow, missing: list[dict[str, object]]) -> N
         return
     now = UploadRow.find(upload.pk)
     if now is not None and now.status in OPEN:  # else it ended while we looked, and its inbox with it
+        refused = sorted({str(each["code"]) for each in missing if "code" in each})
+        reason = f", or were refused ({', '.join(refused)})" if refused else ""
         raise InvalidError(
-            f"{len(missing)} files have not arrived in full: send what GET ?urls=true shows, then complete again",
+            f"{len(missing)} files have not arrived in full{reason}: send what GET ?urls=true shows (parts that were "
+            "signed with digests by POST …/parts are signed there again), then complete again",
             code="upload_incomplete",
             missing=missing[:_MISSING_SHOWN],
         )
@@ -72,7 +75,7 @@ def _finish_multiparts(upload: UploadRow, deadline: Deadline) -> list[dict[str, 
         row = ResultRow.find(upload.pk, specs.result_sk(number)) or specs.new_result_row(upload, "")
         results = specs.results_of(row)
 
-        def check(spec: Spec, row: ResultRow = row) -> dict[str, object] | None:
+        def check(spec: Spec, row: ResultRow = row, results: dict[int, Result] = results) -> dict[str, object] | None:
             missing = _finish(
                 upload,
                 naming.inbox_key(upload.user_id, upload.upload_id, spec.number),
@@ -80,7 +83,9 @@ def _finish_multiparts(upload: UploadRow, deadline: Deadline) -> list[dict[str, 
                 row,
                 str(spec.number),
             )
-            return None if missing is None else {"path": spec.path, "parts": missing}
+            result = results.get(spec.number)
+            code = {"code": result.code} if result is not None and result.code else {}
+            return None if missing is None else {"path": spec.path, "parts": missing, **code}
 
         open_specs = [
             spec

@@ -74,6 +74,8 @@ def _promote_row(lease: Lease, row: int, inbox: dict[int, StoredObject], deadlin
                 fresh = {}
     specs.record(upload, row, fresh)
     _record_row(lease, row, listed, results)
+    if any(result.status != "verified" for result in results.values()):
+        _reopen(upload)
     # What is on record is not needed in the inbox any more.
     objects.delete_objects(
         inbox[number].key for number, result in results.items() if number in inbox and result.status == "verified"
@@ -92,6 +94,13 @@ def _record_row(lease: Lease, row: int, listed: list[Spec], results: dict[int, R
             # Of a row object of its own: `lease.upload` must not learn of a wake that nobody has looked at.
             upload = UploadRow(lease.upload.pk, lease.upload.sk)
             records.update_if(upload, [UploadRow.source_rows.delete({row})], UploadRow.status.is_in(*OPEN))
+
+
+def _reopen(upload: UploadRow) -> None:
+    """A file was refused and has to be sent again: the upload is not complete after all."""
+    ours = UploadRow.status.is_in(*OPEN) & (UploadRow.fence == int(upload.fence))
+    actions = [UploadRow.complete.set(False), UploadRow.status.set("uploading")]
+    records.update_if(UploadRow(upload.pk, upload.sk), actions, ours)
 
 
 def _is_due(spec: Spec, result: Result | None, inbox: dict[int, StoredObject]) -> bool:

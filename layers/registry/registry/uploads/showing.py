@@ -48,6 +48,7 @@ def show(
         files, following = _files(upload, wanted, limit=limit, cursor=cursor, state=state)
     archive = _archive(upload, wanted) if upload.kind in ("archive", "folder") else None
     stored = specs.progress(upload)[0] if upload.kind == "files" else 0
+    stored += sum(_bytes_of_parts(each) for each in [*files, archive] if each is not None)
     if (archive is not None and archive.status != "pending") or upload.status == "ready":
         stored = int(upload.bytes_total)
     view = Upload(
@@ -68,6 +69,11 @@ def show(
         files=files,
     )
     return view, following
+
+
+def _bytes_of_parts(view: UploadFile | UploadArchive) -> int:
+    plan = multiparts.plan_parts(view.size)
+    return sum(plan.length(number) for number in view.multipart.stored_parts) if view.multipart is not None else 0
 
 
 def _files(
@@ -166,7 +172,8 @@ def _ways(
         begun = begin_multipart(upload, key, row.sk, slot, mode=_PLAIN)
     stored = _stored_parts(key, begun)
     view = Multipart(part_size=plan.part_bytes, part_count=plan.count, stored_parts=stored, parts=[])
-    if begun is not None and begun[0] == _PLAIN:
+    # Where the store wants a digest with every part, only POST …/parts can sign them.
+    if begun is not None and (begun[0] == _PLAIN or not multiparts.lists_digests()):
         have = set(stored)
         missing = (number for number in range(1, plan.count + 1) if number not in have)
         for number in missing:

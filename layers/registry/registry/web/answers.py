@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from fastapi import Request, Response
-from fastapi.responses import RedirectResponse, StreamingResponse
+from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from pydantic import BaseModel
 
 from registry import downloads
@@ -58,7 +58,8 @@ def content_answer(request: Request, content: Content | Redirect) -> Response:
     chosen = _choose_range(request, content)
     if chosen is None:
         headers["Content-Range"] = f"bytes */{content.size}"
-        return Response(status_code=416, headers=headers)
+        detail = f"The range lies outside the {content.size} bytes that there are"
+        return JSONResponse({"detail": detail, "code": "bad_range"}, status_code=416, headers=headers)
     first, last, partial = chosen
     headers["Content-Length"] = str(last - first + 1)
     if partial:

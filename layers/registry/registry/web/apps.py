@@ -7,9 +7,10 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -41,9 +42,10 @@ STATUS_BY_ERROR: dict[type[RegistryError], int] = {
 def create_app(routers: Sequence[APIRouter], *, title: str = "Modelkeep", docs: bool = False) -> FastAPI:
     """An app that answers these routes, with the contract's errors."""
     paths = {"docs_url": "/docs", "openapi_url": "/openapi.json"} if docs else {"docs_url": None, "openapi_url": None}
-    app = FastAPI(title=title, redoc_url=None, redirect_slashes=False, **paths)
+    app = FastAPI(title=title, redoc_url=None, redirect_slashes=False, dependencies=[Depends(_check_query)], **paths)
     for router in routers:
-        app.include_router(router)
+        app.include_router(router, responses={400: {"model": Refusal}, 404: {"model": Refusal}})
+    app.openapi = lambda: _without_422(app)  # type: ignore[method-assign]
     app.add_exception_handler(RegistryError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -51,11 +53,44 @@ def create_app(routers: Sequence[APIRouter], *, title: str = "Modelkeep", docs: 
     return app
 
 
+class Refusal(BaseModel):
+    """How every error is answered."""
+
+    detail: str
+    code: str
+
+
+def _without_422(app: FastAPI) -> dict[str, Any]:
+    """The API's description without FastAPI's own way to refuse: here it is a 400."""
+    if not app.openapi_schema:
+        schema = FastAPI.openapi(app)
+        for path in schema["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            schema["components"]["schemas"].pop(name, None)
+    return app.openapi_schema or {}
+
+
 def create_handler(router: APIRouter) -> Callable[[dict[str, Any], Any], Any]:
     """The Lambda handler of one function."""
     from mangum import Mangum
 
     return Mangum(create_app([router]), lifespan="off")
+
+
+async def _check_query(request: Request) -> None:
+    """A parameter sent twice is a 400, as only one would count; so is an unknown one where something changes: a
+    misspelt `version` must not delete another one."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InvalidError(f"sent more than once: {', '.join(twice)[:200]}", code="repeated_parameter")
+    dependant = getattr(request.scope.get("route"), "dependant", None)
+    if request.method in ("PUT", "DELETE") and dependant is not None:
+        unknown = sorted(set(names) - {parameter.alias for parameter in dependant.query_params})
+        if unknown:
+            raise InvalidError(f"unknown parameters: {', '.join(unknown)[:200]}", code="unknown_parameter")
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
