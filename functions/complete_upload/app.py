@@ -14,8 +14,9 @@ router = APIRouter()
 def complete_upload(principal: Caller, response: Response, upload_id: str) -> Upload:
     """Finish an upload: 200 once its version is published, 202 while it is processed. May be repeated."""
     upload = completing.complete_upload(principal=principal, upload_id=upload_id)
-    response.status_code = 202 if upload.status in ("uploading", "processing") else 200
-    return showing.show(upload, urls=False)[0]
+    ended = upload.status not in ("uploading", "processing")
+    response.status_code = 200 if ended else 202
+    return showing.show(upload, urls=False, limit=showing.MAX_PAGE if ended else 0)[0]
 
 
 lambda_handler = create_handler(router)

@@ -181,7 +181,7 @@ def test_a_file_whose_digest_does_not_hold_fails_alone_and_may_be_sent_again(cli
     assert send(failed["multipart"]["parts"][0], large[:PART]).status_code == 200
     refused = client.complete(upload_id, seconds=30)
     assert (refused.status_code, refused.json()["code"]) == (400, "upload_incomplete")
-    assert refused.json()["missing"] == [{"path": "model.bin", "parts": [2, 3]}]
+    assert refused.json()["missing"] == [{"path": "model.bin", "parts": [2, 3], "code": "sha256_mismatch"}]
     fresh = model()
     assert [part["number"] for part in fresh["multipart"]["parts"]] == [2, 3]
     send_all(fresh, large)

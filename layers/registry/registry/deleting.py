@@ -6,7 +6,7 @@ import time
 
 from registry import naming
 from registry.auth import Principal, authorise
-from registry.catalog import changing, reading
+from registry.catalog import changing, reading, reserving
 from registry.deadlines import Deadline
 from registry.errors import InvalidError, NotFoundError
 from registry.records import VersionRow, WorkRow
@@ -67,6 +67,9 @@ def finish_delete(work: WorkRow, deadline: Deadline) -> bool:
     if the time was over before all was gone: the sweep goes on."""
     if deadline.passed:
         return False
+    if reserving.prefix_is_anothers(work):
+        changing.finish_delete(work)
+        return True
     multiparts.abort_prefix(work.prefix)
     if not objects.delete_prefix(work.prefix, until=lambda: deadline.passed):
         return False

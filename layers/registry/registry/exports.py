@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,8 @@ from registry.settings import get_settings
 from registry.storage import copying, multiparts, objects
 from registry.storage.objects import StoredObject
 from registry.storage.writing import ObjectWriter
+
+_CRCS_AT_ONCE = 16  # files that are read before their CRCs are written down
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +45,25 @@ class Content:
                 yield from objects.stream_range(key, offset, length, etag=etag)
 
 
-def plan_version(row: VersionRow, *, filename: str) -> Content:
+def plan_version(row: VersionRow, *, filename: str, alive: Callable[[], None] = lambda: None) -> Content:
     """The ZIP of a version, to the byte. Files whose CRC-32 nobody knows yet are read for it, once for all."""
-    stored = _with_crcs(row, list(reading.iter_files(row)))
+    stored = _with_crcs(row, list(reading.iter_files(row)), alive)
     segments = archives.plan_archive([Entry(file.path, file.size, file.crc32 or 0) for file in stored])
     keys = [(naming.file_key(row.prefix, file.path), file.etag) for file in stored]
     return Content(filename, archives.archive_size(segments), f'"{row.upload_id}.zip"', segments, keys)
 
 
-def _with_crcs(row: VersionRow, stored: list[StoredFile]) -> list[StoredFile]:
+def _with_crcs(row: VersionRow, stored: list[StoredFile], alive: Callable[[], None]) -> list[StoredFile]:
     def read(file: StoredFile) -> StoredFile:
         source = StoredObject(naming.file_key(row.prefix, file.path), file.size, file.etag)
         return replace(file, crc32=copying.hash_object(source)[1])
 
-    found = records.side_by_side(read, [file for file in stored if file.crc32 is None], at_once=4)
-    if found:
+    missing = [file for file in stored if file.crc32 is None]
+    found: list[StoredFile] = []
+    for start in range(0, len(missing), _CRCS_AT_ONCE):
+        found += records.side_by_side(read, missing[start : start + _CRCS_AT_ONCE], at_once=4)
         changing.remember_crcs(row, found)
+        alive()
     by_path = {file.path: file for file in found}
     return [by_path.get(file.path, file) for file in stored]
 
@@ -69,13 +74,14 @@ def find_or_build(row: VersionRow) -> str:
     key = naming.archive_key(row.user_id, row.model_id, row.version, row.upload_id)
     wait = get_settings().wait_seconds
     end = time.monotonic() + wait if wait else None
-    started, pause = False, 0.05
+    started, fence, pause = False, None, 0.05
     while objects.find_object(key) is None:
         builder = ArchiveRow.find(f"Z#{row.upload_id}")
         if builder is None or builder.lease_until < time.time():
-            if started and builder is not None and builder.lease_until == 0:
+            if started and builder is not None and builder.lease_until == 0 and builder.fence != fence:
                 raise UnavailableError("The ZIP could not be built: try again later", code="archive_failed")
             if not started:
+                fence = builder.fence if builder is not None else None
                 event = {"user_id": row.user_id, "model_id": row.model_id, "version": row.version}
                 tasks.start_function("build_archive", event)
                 started = True
@@ -93,11 +99,13 @@ def build_archive(event: dict[str, Any]) -> None:
         return
     key = naming.archive_key(row.user_id, row.model_id, row.version, row.upload_id)
     lease = _Builder(row.upload_id)
-    if not lease.acquire() or objects.find_object(key) is not None:
+    if not lease.acquire():
         return
     try:
+        if objects.find_object(key) is not None:
+            return
         _work_row(row).save()
-        content = plan_version(row, filename="")
+        content = plan_version(row, filename="", alive=lease.renew)
         with ObjectWriter(key, content.size) as writer:
             for chunk in content.read(0, content.size - 1):
                 lease.renew()

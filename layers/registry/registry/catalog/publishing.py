@@ -20,7 +20,7 @@ def publish(upload: UploadRow, stored: list[StoredFile], *, dependencies: list[s
     stored = sorted(stored, key=lambda file: file.path)
     row = _version_row(upload, stored, dependencies)
     if len(row.files) < len(stored):
-        records.save_all(_manifest(upload.upload_id, stored))
+        _save_manifest(upload.upload_id, stored)
     before = reading.newest(upload.user_id, upload.model_id)
     superseded = before and PostingRow.find(*_latest_key(before))
     terms = search.version_terms(row.model_id, reading.fields_of(row)) | ({search.LATEST} if row.active else set())
@@ -107,9 +107,15 @@ def _fit_inline(stored: list[StoredFile]) -> list[list[object]]:
     return inline
 
 
-def _manifest(upload_id: str, stored: list[StoredFile]) -> list[ManifestRow]:
+def _save_manifest(upload_id: str, stored: list[StoredFile]) -> None:
+    """Writes the files in rows of 100 by path, and removes rows that an attempt before this one cut elsewhere: one that
+    died, or that more files were added to meanwhile."""
+    pk = f"F#{upload_id}"
     chunks = [stored[i : i + records.FILES_A_ROW] for i in range(0, len(stored), records.FILES_A_ROW)]
-    return [ManifestRow(f"F#{upload_id}", chunk[0].path, files=[file.pack() for file in chunk]) for chunk in chunks]
+    rows = {chunk[0].path: ManifestRow(pk, chunk[0].path, files=[file.pack() for file in chunk]) for chunk in chunks}
+    before = ManifestRow.query(pk, consistent_read=True, attributes_to_get=["pk", "sk"])
+    records.delete_all([row for row in before if row.sk not in rows])
+    records.save_all(rows.values())
 
 
 def remember_digests(row: VersionRow, stored: list[StoredFile]) -> None:

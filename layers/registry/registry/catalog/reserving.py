@@ -76,7 +76,8 @@ def reserve(upload: UploadRow, *, due: float, idempotency: IdempotencyRow | None
             transaction.save(idempotency, unused)
         if transaction.commit():
             return True
-        if idempotency is not None and IdempotencyRow.find(idempotency.pk) is not None:
+        used = IdempotencyRow.find(idempotency.pk) if idempotency is not None else None
+        if used is not None and (used.expires or 0) >= time.time():
             return False
         before = VersionRow.find(*key)
         if before is not None and before.status != "gone":
@@ -118,6 +119,15 @@ def tombstone(row: VersionRow) -> VersionRow:
         prefix=row.prefix,
         expires=int(time.time()) + get_settings().tombstone_expires_seconds,
     )
+
+
+def prefix_is_anothers(work: WorkRow) -> bool:
+    """Whether a later attempt lives under this prefix by now, as the tombstone that kept it apart has expired: work
+    that was left undone for so long must not delete it."""
+    row = VersionRow.find(*records.version_key(work.user_id, work.model_id, work.version))
+    if row is None or row.status == "gone":
+        return False
+    return row.upload_id != work.upload_id and row.prefix == work.prefix
 
 
 def end_attempt(upload: UploadRow, *, status: str, code: str, detail: str) -> bool:

@@ -22,6 +22,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeVar
 
 from pynamodb.attributes import (
@@ -48,6 +49,14 @@ class _TableName:
 
     def __get__(self, instance: object, owner: type) -> str:
         return get_settings().table
+
+
+class JsonAttribute(JSONAttribute):
+    """JSON as UTF-8: as long in the row as its bounds say."""
+
+    def serialize(self, value: Any) -> str | None:
+        """The text, or None for none."""
+        return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 class Row(Model):
@@ -90,8 +99,8 @@ class VersionRow(Row):
     updated = UnicodeAttribute(null=True)
     rev = NumberAttribute(default=0)
     active = BooleanAttribute(default=True)
-    fields: Any = JSONAttribute(null=True)
-    files: Any = JSONAttribute(null=True)
+    fields: Any = JsonAttribute(null=True)
+    files: Any = JsonAttribute(null=True)
     file_count = NumberAttribute(default=0)
     total_size = NumberAttribute(default=0)
     primary = UnicodeAttribute(null=True)
@@ -106,7 +115,7 @@ class ModelRow(Row):
 class ManifestRow(Row):
     """Packed files of a version, by path."""
 
-    files: Any = JSONAttribute()
+    files: Any = JsonAttribute()
 
 
 class PostingRow(Row):
@@ -147,9 +156,9 @@ class UploadRow(Row):
     code = UnicodeAttribute(null=True)
     detail = UnicodeAttribute(null=True)
     prefix = UnicodeAttribute()
-    fields: Any = JSONAttribute()
+    fields: Any = JsonAttribute()
     primary = UnicodeAttribute(null=True)
-    archive: Any = JSONAttribute(null=True)
+    archive: Any = JsonAttribute(null=True)
     created = UnicodeAttribute()
     expires_at = NumberAttribute()
     wake = NumberAttribute(default=0)
@@ -169,7 +178,7 @@ class UploadRow(Row):
 class SpecRow(Row):
     """Up to 100 files as a client announced them."""
 
-    files: Any = JSONAttribute()
+    files: Any = JsonAttribute()
 
 
 class ResultRow(Row):

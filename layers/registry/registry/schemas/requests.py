@@ -19,6 +19,7 @@ from registry.schemas.values import (
     Metric,
     ModelType,
     Name,
+    Note,
     Shape,
     Size,
     Tags,
@@ -112,7 +113,7 @@ class FileSpec(Strict):
     size: Size
     sha256: Digest | None = None
     is_primary: bool = False
-    description: Text | None = None
+    description: Note | None = None
 
 
 class ArchiveSpec(Strict):

@@ -76,6 +76,12 @@ def _check_description(text: str) -> str:
     return text
 
 
+def _check_note(text: str) -> str:
+    if len(text.encode()) > 1024:  # 100 files with it, their paths and sources have to fit into one row of 400 KB
+        raise ValueError("must not be longer than 1 KB")
+    return text
+
+
 def _clean_tags(tags: list[str]) -> list[str]:
     """Trimmed, without empty ones and without a second one that differs by case only."""
     seen: dict[str, str] = {}
@@ -96,6 +102,7 @@ Tags = Annotated[list[Line], Field(max_length=1000), AfterValidator(_clean_tags)
 TagText = Annotated[Tags | None, BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value)]
 Shape = Annotated[list[Any] | dict[str, Any] | str, AfterValidator(_check_json), AfterValidator(_check_metadata_size)]
 Hardware = Annotated[str | dict[str, Any], AfterValidator(_check_json), AfterValidator(_check_metadata_size)]
+Note = Annotated[str, AfterValidator(_check_text), AfterValidator(_check_note)]
 Size = Annotated[int, Field(ge=0, le=MAX_FILE_BYTES)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_check_json), AfterValidator(_check_metadata_size)]
 FileName = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_check_text)]

@@ -159,7 +159,10 @@ def open_postings(query: Query, *, before: str | None, budget: Budget, expected:
             leading.append([f"w:{each}" for each in found])
     if not leading:
         leading = [[ALL]]
-    chunk = min(expected + 1, _LARGEST_CHUNK) if len(leading) == 1 and len(leading[0]) == 1 else _FIRST_CHUNK
+    lists = sum(map(len, leading))
+    # One list is read in one go; opening many must not use up what there is to read.
+    several = max(1, min(_FIRST_CHUNK, budget.left // (4 * lists)))
+    chunk = min(expected + 1, _LARGEST_CHUNK) if lists == 1 else several
     return [
         of(terms[0], chunk) if len(terms) == 1 else AnyPostings([of(term, chunk) for term in terms])
         for terms in leading
@@ -180,7 +183,7 @@ class Intersection:
 
     def __next__(self) -> list[PostingRow]:
         """For the next version one posting of each list."""
-        while not self._ended and self._budget.left > 0:
+        while not self._ended and (self._budget.left > 0 or self._reached is None):  # one step at least
             heads = [each.peek() for each in self._postings]
             found = [head for head in heads if head is not None]
             if len(found) < len(heads):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from botocore.exceptions import ClientError
 
@@ -54,13 +55,20 @@ def _make_client(endpoint: str) -> S3Client:
         # We send a checksum of our own with every body; signing the body as well would hash it a second time.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        s3={"payload_signing_enabled": False, "addressing_style": "auto"},
+        s3={"payload_signing_enabled": False, "addressing_style": _addressing_style(endpoint)},
         retries={"mode": "standard", "total_max_attempts": 5},
         max_pool_connections=CONNECTIONS,
         connect_timeout=5,
         read_timeout=_READ_TIMEOUT_SECONDS,
     )
     return boto3.client("s3", config=config, endpoint_url=endpoint or None)
+
+
+def _addressing_style(endpoint: str) -> Literal["auto", "virtual"]:
+    """On AWS the bucket's own regional host: the default presigns for the global one, which redirects, and so breaks
+    the signature, while a bucket is new. Stores of other makes, and buckets with dots, want paths: `auto` knows."""
+    elsewhere = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return "auto" if elsewhere or "." in bucket() else "virtual"
 
 
 def forget_clients() -> None:

@@ -8,6 +8,7 @@ from registry.deadlines import Deadline
 from registry.errors import ConflictError, InvalidError
 from registry.observability import get_logger
 from registry.records import ResultRow, UploadRow
+from registry.settings import MIB, get_settings
 from registry.storage import multiparts, objects
 from registry.storage.client import MultipartMissingError
 from registry.uploads import ending, showing, specs, starting, working
@@ -16,6 +17,7 @@ from registry.uploads.specs import Result, Spec
 
 _MISSING_SHOWN = 100
 _LOOKS = 3
+_LARGE_BYTES = 1024 * MIB  # more may take longer than the minute that a request has
 
 
 def complete_upload(*, principal: Principal, upload_id: str) -> UploadRow:
@@ -30,6 +32,9 @@ def complete_upload(*, principal: Principal, upload_id: str) -> UploadRow:
         _refuse_incomplete(upload, _finish_multiparts(upload, deadline))
         actions = [UploadRow.complete.set(True), UploadRow.status.set("processing"), UploadRow.wake.add(1)]
         records.update_if(upload, actions, UploadRow.status.is_in(*OPEN))
+        if get_settings().wait_seconds and upload.bytes_total > _LARGE_BYTES:
+            working.start_worker(upload_id)  # which lives longer than this request, and may read for minutes
+            return UploadRow.find(upload.pk) or upload
         if deadline.passed:
             working.start_worker(upload_id)
         else:

@@ -56,6 +56,8 @@ def purge(work: WorkRow) -> None:
     if version is not None and version.upload_id == work.upload_id and version.status != "gone":
         _empty_inbox(work.user_id, work.upload_id)
         multiparts.abort_prefix(work.prefix)  # of a worker that died: all that the version has is an object by now
+    elif reserving.prefix_is_anothers(work):
+        _empty_inbox(work.user_id, work.upload_id)
     else:
         _delete_attempt(work.user_id, work.upload_id, work.prefix)
     work.delete()

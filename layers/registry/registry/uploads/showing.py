@@ -21,7 +21,7 @@ from registry.uploads.specs import Result, Spec
 
 MAX_URLS = 500
 MAX_PAGE = 1_000
-_PLAIN, _CHECKED = "plain", "sha256"
+_PLAIN, _SIGNED, _CHECKED = "plain", "signed", "sha256"
 
 
 class _Urls:
@@ -168,12 +168,12 @@ def _ways(
         url, headers = presigning.presign_put(key, size=size, sha256=sha256)
         return Put(url=url, headers=headers), None
     begun = read_multipart(row, slot)
+    stored = _stored_parts(key, begun)
     if begun is None and urls.left > 0:
         begun = begin_multipart(upload, key, row.sk, slot, mode=_PLAIN)
-    stored = _stored_parts(key, begun)
     view = Multipart(part_size=plan.part_bytes, part_count=plan.count, stored_parts=stored, parts=[])
     # Where the store wants a digest with every part, only POST …/parts can sign them.
-    if begun is not None and (begun[0] == _PLAIN or not multiparts.lists_digests()):
+    if begun is not None and begun[0] != _CHECKED:
         have = set(stored)
         missing = (number for number in range(1, plan.count + 1) if number not in have)
         for number in missing:
@@ -207,8 +207,9 @@ def begin_multipart(
     upload: UploadRow, key: str, sk: str, slot: str, *, mode: str, instead_of: tuple[str, str] | None = None
 ) -> tuple[str, str]:
     """Begins a file's multipart; if two do at once, the first on record counts and the other is thrown away."""
-    with_digests = mode == _CHECKED and multiparts.lists_digests()
-    multipart = multiparts.create_multipart(key, checksum="SHA256" if with_digests else None)
+    if mode == _CHECKED and not multiparts.lists_digests():
+        mode = _SIGNED  # the store checks what is signed, and wants no digest where none is
+    multipart = multiparts.create_multipart(key, checksum="SHA256" if mode == _CHECKED else None)
     row = ResultRow(upload.pk, sk)
     attribute = ResultRow.multiparts[slot]
     before = attribute.does_not_exist() if instead_of is None else attribute == ":".join(instead_of)
@@ -241,7 +242,7 @@ def sign_parts(*, principal: Principal, upload_id: str, request: SignParts) -> M
         begun = begin_multipart(upload, key, sk, slot, mode=_CHECKED)
     elif begun[0] == _PLAIN and not stored:
         begun = begin_multipart(upload, key, sk, slot, mode=_CHECKED, instead_of=begun)
-    if begun[0] != _CHECKED:
+    if begun[0] == _PLAIN:
         raise ConflictError(
             "Parts of this file were sent without digests: go on with the URLs of ?urls=true", code="parts_unchecked"
         )

@@ -9,7 +9,7 @@ import time
 from registry import archives, naming, records
 from registry.auth import Principal, authorise
 from registry.catalog import reserving
-from registry.errors import ConflictError, InvalidError, NotFoundError
+from registry.errors import ConflictError, InvalidError, NotFoundError, RegistryError
 from registry.records import DigestRow, IdempotencyRow, UploadRow, VersionRow
 from registry.schemas import MAX_FILES, AddFiles, FileSpec, StartUpload, VersionFields
 from registry.settings import get_settings
@@ -76,7 +76,7 @@ def start_upload(*, principal: Principal, request: StartUpload, idempotency_key:
         idempotency.upload_id = upload.upload_id
     try:
         reserved = _reserve(upload, idempotency, named=version is not None)
-    except BaseException:
+    except RegistryError:  # refused for certain; after anything else it may be written all the same, and else expires
         records.delete_all(prepared)
         raise
     if not reserved and idempotency is not None:
@@ -250,6 +250,9 @@ def add_files(*, principal: Principal, upload_id: str, request: AddFiles) -> Upl
         actions.append(UploadRow.source_rows.add(upload.source_rows))
     unchanged = UploadRow.status.is_in(*OPEN) & (UploadRow.rows == before) & (UploadRow.complete == False)  # noqa: E712
     if not records.update_if(upload, actions, unchanged):
+        now = UploadRow.find(upload.pk)
+        if now is not None and upload.row_set <= (now.row_set or set()):
+            return now  # this very write did take place, and only its answer was lost
         records.delete_all(rows)
         raise ConflictError("The upload has changed meanwhile: look at it and try again", code="upload_changed")
     if upload.source_rows:

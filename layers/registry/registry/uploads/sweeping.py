@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from registry import deleting, exports, records
+from registry.catalog import reserving
 from registry.deadlines import Deadline
 from registry.observability import get_logger
 from registry.records import UploadRow, WorkRow
@@ -60,7 +61,10 @@ def _look_at_upload(upload: UploadRow, work: WorkRow) -> None:
     if upload.status == "ready":
         ending.finish_again(upload)
     elif upload.status not in OPEN:
-        ending.clean_up(upload)
+        if reserving.prefix_is_anothers(work):
+            ending.drop_work(upload)
+        else:
+            ending.clean_up(upload)
     elif upload.expires_at < time.time():
         ending.fail(upload, code="expired", detail="The upload was not completed in time", status="aborted")
     elif not starting.end_if_dead(upload):
