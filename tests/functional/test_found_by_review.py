@@ -1,0 +1,110 @@
+"""What a review found that no other test shows: each was a fault once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from registry import exports, naming, records, search, versions
+from registry.auth import ANYBODY
+from registry.catalog import publishing, reading
+from registry.deadlines import Deadline
+from registry.records import PostingRow, UploadRow, VersionRow, WordRow
+from registry.schemas import AddFiles, StartUpload
+from registry.storage import objects
+from registry.uploads import completing, starting, sweeping, working
+
+DAY = 86_400
+
+
+def start(files: dict[str, bytes]) -> UploadRow:
+    announced = [{"path": path, "size": len(data)} for path, data in files.items()]
+    request = StartUpload(user_id="alice", model_id="m", version="v1", files=announced)  # type: ignore[arg-type]
+    return starting.start_upload(principal=ANYBODY, request=request, idempotency_key=None)
+
+
+def arrive(upload: UploadRow, files: dict[str, bytes], *, first: int = 0) -> None:
+    for number, data in enumerate(files.values(), first):
+        objects.put_object(naming.inbox_key("alice", upload.upload_id, number), data)
+
+
+def work(upload: UploadRow) -> None:
+    working.wake(upload.upload_id)
+    working.work(upload.upload_id, Deadline(None))
+
+
+def test_files_added_while_their_upload_is_published_leave_no_second_manifest(
+    on_moto: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = {f"f{number:03d}": b"x%d" % number for number in range(150)}
+    more = {f"f{number + 60:03d}b": b"y%d" % number for number in range(70)}
+    upload = start(first)
+    arrive(upload, first)
+    add_first, calls = publishing.search.add_first, []
+
+    def add_files_meanwhile(*arguments: Any, **named: Any) -> None:
+        add_first(*arguments, **named)
+        if not calls:
+            calls.append(1)
+            request = AddFiles(files=[{"path": path, "size": len(data)} for path, data in more.items()])  # type: ignore[list-item]
+            starting.add_files(principal=ANYBODY, upload_id=upload.upload_id, request=request)
+
+    monkeypatch.setattr(publishing.search, "add_first", add_files_meanwhile)
+    work(upload)
+    arrive(upload, more, first=200)
+    work(upload)
+    row = reading.get_version("alice", "m", "v1")
+    assert [file.path for file in reading.iter_files(row)] == sorted({**first, **more})
+    assert {reading.find_file(row, path).path for path in more} == set(more)
+    assert len(exports.plan_version(row, filename="x").objects) == 220
+
+
+def test_work_left_undone_beyond_the_tombstone_takes_nothing_of_the_next_attempt(
+    on_moto: None, move_clock: Any
+) -> None:
+    old = start({"a": b"1"})
+    completing.abort_upload(principal=ANYBODY, upload_id=old.upload_id)  # its purge is due in about an hour
+    move_clock(8 * DAY)
+    new = start({"a": b"new"})
+    assert new.prefix == old.prefix  # the tombstone has expired
+    arrive(new, {"a": b"new"})
+    work(new)
+    sweeping.sweep(Deadline(None))
+    assert reading.get_version("alice", "m", "v1").status == "ready"
+    assert [entry.key for entry in objects.list_objects("models/")] == ["models/alice/m/v1/a"]
+
+
+def test_a_search_that_opens_more_lists_than_a_page_may_read_still_finds_all(
+    on_moto: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters, count = "abcde", 4
+    words = [f"{letter}{number:02d}" for letter in letters for number in range(8)]
+    rows: list[records.Row] = [WordRow("W#alice", word, token="t") for word in words]
+    fields = {"framework": "other", "model_type": "other", "description": " ".join(words)}
+    for number in range(count):
+        created = records.time_text(1_700_000_000 + number)
+        key = search.posting_sk(created, "m", f"v{number}")
+        for word in words:
+            rows.append(PostingRow(search.posting_pk("alice", f"w:{word}"), key, upload_id="0" * 32, rev=0, token="t"))
+        version = VersionRow(*records.version_key("alice", "m", f"v{number}"), status="ready", user_id="alice")
+        version.model_id, version.version, version.upload_id, version.prefix = "m", f"v{number}", "0" * 32, "p/"
+        version.created = version.updated = created
+        version.fields, version.files = fields, []
+        rows.append(version)
+    records.save_all(rows)
+    monkeypatch.setattr(search, "MAX_POSTINGS", 20)  # and 40 lists to open
+    found: list[str] = []
+    cursor = None
+    for _ in range(2 * count):
+        page, cursor = versions.list_models(
+            principal=ANYBODY,
+            user_id="alice",
+            filters=versions.Filters(),
+            paging=versions.Paging(limit=4, cursor=cursor),
+            query=" ".join(letters),
+        )
+        found += [version.version for version in page]
+        if cursor is None:
+            break
+    assert found == ["v3", "v2", "v1", "v0"]
+    assert cursor is None
