@@ -62,7 +62,8 @@ def bridge(package: str, tmp_path: Path) -> Iterator[Bridge]:
 
 
 def calls_of_fail() -> list[tuple[dict, str]]:
-    return sys.modules["bridge_fakes.fail.app"].calls
+    # Another thread may be importing it just now: until it has run, nothing was called.
+    return getattr(sys.modules.get("bridge_fakes.fail.app"), "calls", [])
 
 
 def test_a_synchronous_invocation_returns_what_the_handler_returns(bridge):
@@ -165,7 +166,7 @@ def test_boto3_queues_an_event_and_gets_an_empty_202(client):
     assert answer["StatusCode"] == 202
     assert answer["Payload"].read() == b""
     deadline = time.monotonic() + 5
-    while "bridge_fakes.fail.app" not in sys.modules or not calls_of_fail():
+    while not calls_of_fail():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
