@@ -9,7 +9,8 @@ LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-long check lint build format lock clean local-environment dev-environment sam-environment
+.PHONY: help run test test-long check lint build format lock clean local-environment dev-environment sam-environment \
+	checkov-environment ministack-environment
 
 # $(call install,LOCK,FOLDER): the environment FOLDER with what requirements/LOCK.txt pins. The copy of the lock that is
 # left in it says what is installed, so this is done once for each content of the lock.
@@ -63,6 +64,8 @@ lock: ## renew the pins from requirements/*.in (needs uv, https://docs.astral.sh
 	$(LOCK) --upgrade requirements/local.in -c layers/dependencies/requirements.txt -o requirements/local.txt
 	$(LOCK) --upgrade requirements/dev.in -c requirements/local.txt -o requirements/dev.txt
 	$(LOCK) --upgrade requirements/sam.in -o requirements/sam.txt
+	$(LOCK) --upgrade requirements/checkov.in -o requirements/checkov.txt
+	$(LOCK) --upgrade requirements/ministack.in -o requirements/ministack.txt
 
 clean: ## remove what was built and cached; .venv, .cache and .modelkeep (your data) stay
 	rm -rf .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -76,3 +79,9 @@ dev-environment:
 
 sam-environment:
 	$(call install,sam,.venv-sam)
+
+checkov-environment:
+	$(call install,checkov,.venv-checkov)
+
+ministack-environment:
+	$(call install,ministack,.venv-ministack)
