@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.end_to_end.client import Client
 from tests.end_to_end.running import Server, running
+from tests.end_to_end.targets import Target, read_target
 
 Keys = Callable[[str], list[str]]
+TARGET = read_target()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what the target can't do, and say why."""
+    for item in items:
+        if TARGET is None or Path(__file__).parent not in item.path.parents:
+            continue
+        for marker in item.iter_markers("needs"):
+            for missing in TARGET.lacks.intersection(marker.args):
+                item.add_marker(pytest.mark.skip(reason=f"the target has no {missing}"))
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The registry, as `make run` starts it. At the end its whole log is looked through for secrets."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | Target]:
+    """The registry, as `make run` starts it: at the end its whole log is looked through for secrets. Or the one that
+    MODELKEEP_TEST_TARGET names, which has only a `url`."""
+    if TARGET is not None:
+        yield TARGET
+        return
     with running(tmp_path_factory.mktemp("server")) as server:
         yield server
 
@@ -33,23 +50,29 @@ def keys(server: Server) -> Keys:
     return lambda prefix: keys_below(server, prefix)
 
 
-def keys_below(server: Server, prefix: str) -> list[str]:
+def keys_below(server: Server | Target, prefix: str) -> list[str]:
     """Objects, and `key (parts)` for multiparts that are open."""
-    store = s3_client(server)
-    pages = store.get_paginator("list_objects_v2").paginate(Bucket="modelkeep", Prefix=prefix)
+    store, bucket = s3_client(server)
+    pages = store.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     found = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-    uploads = store.get_paginator("list_multipart_uploads").paginate(Bucket="modelkeep", Prefix=prefix)
+    uploads = store.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
     return found + [f"{entry['Key']} (parts)" for page in uploads for entry in page.get("Uploads", [])]
 
 
-def s3_client(server: Server) -> Any:
+def s3_client(server: Server | Target) -> tuple[Any, str]:
+    """A client of the store behind, and the bucket."""
     import boto3
 
-    credentials = json.loads((server.data / "credentials.json").read_text())
-    return boto3.client(
+    if isinstance(server, Target):
+        said = server.s3
+    else:
+        said = json.loads((server.data / "credentials.json").read_text())
+        said |= {"endpoint": f"http://127.0.0.1:{server.ports.s3}", "bucket": "modelkeep"}
+    client = boto3.client(
         "s3",
-        endpoint_url=f"http://127.0.0.1:{server.ports.s3}",
-        aws_access_key_id=credentials["access_key"],
-        aws_secret_access_key=credentials["secret_key"],
+        endpoint_url=said["endpoint"],
+        aws_access_key_id=said["access_key"],
+        aws_secret_access_key=said["secret_key"],
         region_name="us-east-1",
     )
+    return client, said["bucket"]

@@ -36,6 +36,7 @@ def large(client: Client) -> bytes:
     return data
 
 
+@pytest.mark.needs("unlimited")
 def test_a_file_is_answered_here_with_its_length_and_type(client: Client, large: bytes) -> None:
     answer = requests.get(
         f"{client.models}/model/download", params={"filename": "large.bin"}, allow_redirects=False, timeout=SECONDS
@@ -47,6 +48,7 @@ def test_a_file_is_answered_here_with_its_length_and_type(client: Client, large:
     assert answer.headers["Accept-Ranges"] == "bytes"
 
 
+@pytest.mark.needs("unlimited")
 @pytest.mark.parametrize(
     ("asked", "first", "last"),
     [
@@ -72,6 +74,7 @@ def test_a_range_is_those_bytes(client: Client, large: bytes, asked: str, first:
     assert answer.content == data[first : last + 1]
 
 
+@pytest.mark.needs("unlimited")
 def test_a_range_beyond_the_end_is_416_and_a_stale_if_range_the_whole(client: Client, large: bytes) -> None:
     def get(**headers: str) -> requests.Response:
         names = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -90,6 +93,7 @@ def client_get(client: Client, headers: dict[str, str]) -> requests.Response:
     return requests.get(f"{client.models}/model/download", params=query, headers=headers, timeout=SECONDS)
 
 
+@pytest.mark.needs("unlimited")
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize("query", ["?filename=large.bin", ""], ids=["file", "version"])
 def test_curl_resumes_a_download_that_broke_off(client: Client, large: bytes, tmp_path: Path, query: str) -> None:
@@ -101,6 +105,7 @@ def test_curl_resumes_a_download_that_broke_off(client: Client, large: bytes, tm
     assert (tmp_path / "out").read_bytes() == data
 
 
+@pytest.mark.needs("binary")
 def test_a_whole_version_opens_everywhere(client: Client, tmp_path: Path) -> None:
     contents = {**making.folder(), **{f"names/{name}": name.encode() for name in NAMES}, "empty": b""}
     assert client.folder(making.zipped(contents)).status_code == 200
@@ -117,6 +122,7 @@ def test_a_whole_version_opens_everywhere(client: Client, tmp_path: Path) -> Non
     assert client.content(None) == answer.content  # the same every time: a download can be resumed
 
 
+@pytest.mark.needs("binary")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_survives_upload_single_and_download(client: Client, name: str, tmp_path: Path) -> None:
     data = f"bytes of {name}".encode()
@@ -174,6 +180,7 @@ def test_names_survive_direct_uploads_and_presigned_urls(client: Client) -> None
         assert redirected.content == contents[file["filename"]]
 
 
+@pytest.mark.needs("binary")
 def test_redirect_leads_to_the_whole_version_too(client: Client) -> None:
     assert client.folder(making.zipped(making.folder())).status_code == 200
     answer = client.get(route="/download", redirect="true")

@@ -17,6 +17,7 @@ from tests.end_to_end.client import PART, Client, eventually, pattern, send, sen
 from tests.end_to_end.conftest import keys_below, s3_client
 from tests.end_to_end.running import Server, running
 
+pytestmark = pytest.mark.needs("process")
 RECOVERY_SECONDS = 90
 MEMBERS = 800
 LARGE = 2 * PART + PART // 2
@@ -79,7 +80,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, large: bytes) -> Iterator[Sc
         server.start()
 
         # And a form whose bytes are on their way to the store: its version is reserved.
-        store = s3_client(server)
+        store, _ = s3_client(server)
         prefix = f"models/{client.user_id}/form/"
         with ThreadPoolExecutor(1) as pool:
             form = pool.submit(client.single, "model.bin", large * 3, "form")

@@ -148,6 +148,7 @@ def test_queries_paths_and_methods_that_do_not_exist(client: Client) -> None:
     assert_documented(requests.post(f"{client.url}/ai-models/upload/{'0' * 32}/complete", timeout=SECONDS), 404)
 
 
+@pytest.mark.needs("front")
 def test_a_huge_header_does_not_matter(client: Client) -> None:
     answer = requests.get(client.models, headers={"X-Large": "x" * 30_000, "Cookie": "a=b; " * 2000}, timeout=SECONDS)
     assert (answer.status_code, answer.json()) == (200, [])
@@ -160,11 +161,13 @@ def test_json_sent_with_another_type_is_a_400(client: Client) -> None:
         assert_documented(answer)
 
 
+@pytest.mark.needs("front")
 def test_a_web_page_that_points_its_name_here_gets_a_documented_400(client: Client) -> None:
     """DNS rebinding: the name in Host is the page's own."""
     assert_documented(requests.get(client.models, headers={"Host": "evil.example"}, timeout=SECONDS))
 
 
+@pytest.mark.needs("front")
 def test_a_client_that_hangs_up_reserves_nothing(server: Server, client: Client) -> None:
     address = urllib.parse.urlsplit(server.url)
     with socket.create_connection((address.hostname, address.port)) as connection:
@@ -177,6 +180,7 @@ def test_a_client_that_hangs_up_reserves_nothing(server: Server, client: Client)
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.needs("front")
 def test_a_request_that_is_no_http_ends_its_connection_only(server: Server, client: Client) -> None:
     address = urllib.parse.urlsplit(server.url)
     with socket.create_connection((address.hostname, address.port)) as connection:

@@ -18,6 +18,7 @@ import requests
 from tests.end_to_end.client import Client, eventually, file_sha256, pattern, send_file, sha256, write_pattern
 from tests.end_to_end.running import Server, Usage
 
+pytestmark = pytest.mark.needs("process")
 MIB = 1024 * 1024
 LIMIT_MIB = 300
 needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells peaks, others do not")

@@ -17,6 +17,7 @@ from tests.end_to_end import making
 from tests.end_to_end.client import sha256
 from tests.end_to_end.running import Server
 
+pytestmark = pytest.mark.needs("binary")
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 BASE = "http://localhost:8000"
 METADATA_TEXT = (

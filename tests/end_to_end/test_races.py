@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 import requests
 
 from tests.end_to_end import making
@@ -18,6 +19,7 @@ RACERS = 8
 MEMBERS = 400
 
 
+@pytest.mark.needs("binary", "unlimited")
 def test_of_eight_uploads_by_form_one_wins_and_the_version_has_its_bytes(client: Client, keys: Keys) -> None:
     bodies = [random.Random(number).randbytes(5_000_000) for number in range(RACERS)]
     together = threading.Barrier(RACERS)

@@ -29,12 +29,14 @@ def round_trip(client: Client, name: str, data: bytes, framework: str) -> bytes:
     return returned
 
 
+@pytest.mark.needs("binary")
 def test_an_sklearn_pickle_predicts_the_same_after_download(client: Client) -> None:
     model = pickle.loads(round_trip(client, "model.pkl", making.pickled(), "sklearn"))
     features, _ = making.iris()
     assert (model.predict_proba(features) == making.trained().predict_proba(features)).all()
 
 
+@pytest.mark.needs("binary")
 def test_an_onnx_model_predicts_the_same_after_download(client: Client) -> None:
     import onnx
     from onnx.reference import ReferenceEvaluator
@@ -46,6 +48,7 @@ def test_an_onnx_model_predicts_the_same_after_download(client: Client) -> None:
     assert (labels == making.trained().predict(features)).all()
 
 
+@pytest.mark.needs("binary")
 def test_safetensors_load_after_download(client: Client) -> None:
     from safetensors.numpy import load
 
@@ -54,6 +57,7 @@ def test_safetensors_load_after_download(client: Client) -> None:
     assert all((loaded[name] == values).all() for name, values in making.weights().items())
 
 
+@pytest.mark.needs("binary")
 def test_an_h5_file_opens_after_download(client: Client) -> None:
     import h5py
 
@@ -98,6 +102,7 @@ def test_a_zipped_folder_keeps_its_files_and_tells_what_it_is(client: Client, wa
         assert {name: whole.read(name) for name in whole.namelist()} == files
 
 
+@pytest.mark.needs("binary")
 def test_without_structure_files_lose_their_folders(client: Client) -> None:
     answer = client.folder(making.zipped(making.folder()), preserve_structure="false")
     assert answer.status_code == 200, answer.text

@@ -19,6 +19,8 @@ from local.ports import Ports
 from tests.end_to_end.client import Client
 from tests.end_to_end.running import PROJECT, Server, environment, running
 
+pytestmark = pytest.mark.needs("process")
+
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "local", *arguments]

@@ -1,0 +1,39 @@
+"""The registry that the suite talks to: one that it starts itself as `make run` does, or one that already runs.
+
+MODELKEEP_TEST_TARGET names a JSON file about the latter: `url`; `s3` {endpoint, access_key, secret_key, bucket}, to
+look into the bucket with; `lacks`, what it does not have of ALL, so that tests which need that are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+ALL = {
+    "process": "one process of ours that may be killed and measured",
+    "front": "an HTTP server of ours, that sees a request as it came",
+    "unlimited": "forms and answers of any size: API Gateway ends at some MiB",
+    "binary": "bytes in forms and answers that come through as they are",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A registry that runs already."""
+
+    url: str
+    s3: dict[str, str]
+    lacks: frozenset[str] = frozenset()
+
+
+def read_target() -> Target | None:
+    """The one that the environment names; None: the suite starts one."""
+    path = os.environ.get("MODELKEEP_TEST_TARGET")
+    if not path:
+        return None
+    said = json.loads(Path(path).read_text())
+    lacks = frozenset(said.get("lacks", ()))
+    assert lacks <= ALL.keys(), lacks - ALL.keys()
+    return Target(said["url"], said["s3"], lacks)
