@@ -9,7 +9,7 @@ LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-long check lint build format lock clean local-environment dev-environment sam-environment \
+.PHONY: help run minio test test-long check lint build format lock clean local-environment dev-environment sam-environment \
 	checkov-environment ministack-environment
 
 # $(call install,LOCK,FOLDER): the environment FOLDER with what requirements/LOCK.txt pins. The copy of the lock that is
@@ -34,8 +34,11 @@ endef
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: local-environment ## the whole registry on http://localhost:8000 (MODELKEEP_PORT, MODELKEEP_DATA); Ctrl-C stops it
-	@PYTHONPATH=.:layers/registry exec $(PY) -m local
+run: local-environment ## the whole registry on http://localhost:8000 (MODELKEEP_PORT, MODELKEEP_DATA, STORE=minio); Ctrl-C stops it
+	@PYTHONPATH=.:layers/registry MODELKEEP_STORE=$(STORE) exec $(PY) -m local
+
+minio: local-environment ## MinIO for STORE=minio, `make local` and the tests: built once with Go, unless it is on the PATH
+	@PYTHONPATH=. $(PY) -m local.minio
 
 test: dev-environment ## all tests but the long ones
 	$(PY) -m pytest -m "not long"

@@ -15,7 +15,8 @@ from typing import NoReturn
 from local.data_folder import DataFolderInUseError
 from local.jars import FetchError
 from local.ports import DEFAULT_BASE, LOOPBACK, Ports, PortTakenError
-from local.servers import StackError
+from local.seaweedfs import ProgramMissingError, SeaweedFS
+from local.servers import STORES, StackError
 from local.service import Service
 
 _WATCH_SECONDS = 0.5
@@ -25,10 +26,10 @@ def main() -> NoReturn:
     """Run until Ctrl-C or SIGTERM; the exit status is 0 then, 1 after a failure, 2 for wrong arguments."""
     started = time.monotonic()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    host, ports, data = _arguments()
+    host, ports, data, store = _arguments()
     for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGINT is ignored in a script's background
         signal.signal(signal_number, signal.default_int_handler)
-    service = Service(data, ports=ports, host=host)
+    service = Service(data, ports=ports, host=host, store=store)
     status = 0
     try:
         service.start()
@@ -39,7 +40,7 @@ def main() -> NoReturn:
                 print(message, file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         print("\nStopping…", flush=True)
-    except (DataFolderInUseError, FetchError, PortTakenError, StackError) as exc:
+    except (DataFolderInUseError, FetchError, PortTakenError, ProgramMissingError, StackError) as exc:
         print(exc, file=sys.stderr, flush=True)
         status = 1
     for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -49,7 +50,7 @@ def main() -> NoReturn:
     os._exit(status)  # a handler that still runs in a thread must not keep the process
 
 
-def _arguments() -> tuple[str, Ports, Path]:
+def _arguments() -> tuple[str, Ports, Path, str]:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     parser.add_argument(
         "--port",
@@ -60,8 +61,14 @@ def _arguments() -> tuple[str, Ports, Path]:
     parser.add_argument(
         "--data",
         type=Path,
-        default=os.environ.get("MODELKEEP_DATA") or ".modelkeep",
-        help="the folder that keeps everything (MODELKEEP_DATA; %(default)s)",
+        default=os.environ.get("MODELKEEP_DATA") or None,
+        help="the folder that keeps everything (MODELKEEP_DATA; .modelkeep, or .modelkeep-minio on MinIO)",
+    )
+    parser.add_argument(
+        "--store",
+        choices=sorted(STORES),
+        default=os.environ.get("MODELKEEP_STORE") or SeaweedFS.name,
+        help="what keeps the bytes (MODELKEEP_STORE; %(default)s)",
     )
     parser.add_argument("--host", default=LOOPBACK, help="a loopback address (%(default)s)")
     arguments = parser.parse_args()
@@ -75,7 +82,9 @@ def _arguments() -> tuple[str, Ports, Path]:
             "For others to use it, deploy it (`sam deploy`) or put an SSH tunnel before it."
         )
     try:
-        return arguments.host, Ports.from_base(arguments.port), arguments.data
+        store: str = arguments.store
+        data = arguments.data or Path(".modelkeep" if store == SeaweedFS.name else f".modelkeep-{store}")
+        return arguments.host, Ports.from_base(arguments.port), data, store
     except ValueError as exc:
         parser.error(str(exc))
 

@@ -1,10 +1,8 @@
-"""Lambda's asynchronous invocation, in this process: a queue, two retries, then a dead letter."""
+"""Lambda's asynchronous invocation: a queue, two retries, then a dead letter."""
 
 from __future__ import annotations
 
 import heapq
-import importlib
-import importlib.util
 import json
 import logging
 import threading
@@ -15,42 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from local.invoking import Invoker, Result, function_arn
+
 logger = logging.getLogger("modelkeep.bridge")
 
 _CLOSE_SECONDS = 1.5  # how long close() waits for running handlers; the sweep finishes what they leave
-
-
-class FunctionNotFoundError(Exception):
-    """There is no such function."""
-
-
-@dataclass(frozen=True)
-class LambdaContext:
-    """What a handler is told about its invocation, as far as ours and Powertools look."""
-
-    function_name: str
-    aws_request_id: str
-    timeout_seconds: float
-    started: float = field(default_factory=time.monotonic)
-    function_version: str = "$LATEST"
-    memory_limit_in_mb: int = 1024
-
-    @property
-    def invoked_function_arn(self) -> str:
-        """The name in AWS's long form."""
-        return function_arn(self.function_name)
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until Lambda would end the function; here nothing ends it, it is expected to look."""
-        return max(0, round((self.timeout_seconds - (time.monotonic() - self.started)) * 1000))
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a synchronous invocation ended: `error` is None, or Lambda's errorMessage, errorType and stackTrace."""
-
-    payload: Any = None
-    error: dict[str, Any] | None = None
 
 
 @dataclass(order=True)
@@ -66,27 +33,20 @@ class Invocation:
     finished: threading.Event = field(compare=False, default_factory=threading.Event)
 
 
-def function_arn(name: str) -> str:
-    """The ARN of a function that runs here."""
-    return f"arn:aws:lambda:us-east-1:000000000000:function:{name}"
-
-
 class Bridge:
     """Invokes functions by name. Queued events live in memory only: after a kill, `sweep_uploads` makes up for them."""
 
     def __init__(
         self,
         dead_letters: Path,
+        invoker: Invoker,
         *,
         concurrency: int = 8,  # functions mostly wait for the stores; a long one must not hold up the short ones
         retry_delays: tuple[float, ...] = (1.0, 2.0),  # seconds; Lambda waits one and two minutes
-        timeout_seconds: float = 900.0,
-        package: str = "functions",
     ) -> None:
         self._dead_letters = dead_letters
         self._retry_delays = retry_delays
-        self._timeout_seconds = timeout_seconds
-        self._package = package
+        self._invoker = invoker
         self._queue: list[Invocation] = []
         self._changed = threading.Condition()
         self._number = 0
@@ -99,7 +59,7 @@ class Bridge:
 
     def invoke_async(self, function_name: str, event: Any) -> Invocation:
         """Queue an event, as `InvocationType=Event` does; raises FunctionNotFoundError at once."""
-        self._require(function_name)
+        self._invoker.require(function_name)
         with self._changed:
             self._number += 1
             invocation = Invocation(time.monotonic(), self._number, function_name, event)
@@ -108,16 +68,8 @@ class Bridge:
         return invocation
 
     def invoke_sync(self, function_name: str, event: Any, *, request_id: str | None = None) -> Result:
-        """Call the handler in this thread, as `InvocationType=RequestResponse` does; a raise becomes `error`."""
-        self._require(function_name)
-        context = LambdaContext(function_name, request_id or str(uuid.uuid4()), self._timeout_seconds)
-        try:
-            # Through JSON both ways, as on Lambda: what would not survive there must not work here.
-            handler = importlib.import_module(f"{self._package}.{function_name}.app").lambda_handler
-            return Result(payload=json.loads(json.dumps(handler(json.loads(json.dumps(event)), context))))
-        except Exception as exc:  # the handler's own error is what is reported
-            logger.exception("%s raised (request %s)", function_name, context.aws_request_id)
-            return Result(error={"errorMessage": str(exc), "errorType": type(exc).__name__, "stackTrace": []})
+        """Call the function and wait, as `InvocationType=RequestResponse` does; a raise becomes `error`."""
+        return self._invoker.invoke(function_name, event, request_id=request_id or str(uuid.uuid4()))
 
     def close(self) -> None:
         """Take no more from the queue; wait a moment for handlers that run."""
@@ -127,15 +79,6 @@ class Bridge:
         deadline = time.monotonic() + _CLOSE_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-
-    def _require(self, function_name: str) -> None:
-        """Raise FunctionNotFoundError unless {package}/{function_name}/app.py is there."""
-        try:
-            found = importlib.util.find_spec(f"{self._package}.{function_name}.app") is not None
-        except ModuleNotFoundError:
-            found = False
-        if not function_name.isidentifier() or not found:
-            raise FunctionNotFoundError(f"there is no function {function_name!r}")
 
     def _work(self) -> None:
         while (invocation := self._next()) is not None:

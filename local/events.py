@@ -17,9 +17,9 @@ from typing import Any
 from local.children import Child
 from local.data_folder import write_private
 from local.ports import LOOPBACK
-from local.servers import BUCKET, REGION, Stack, weed
+from local.seaweedfs import weed
+from local.servers import BUCKET, INBOX, REGION, Stack
 
-INBOX = "modelkeep/uploads/"
 _REPLAY_SECONDS = 60  # events before the saved position that are sent again: twice is fine, never is not
 _SAVE_SECONDS = 1
 _RESTART_DELAY_SECONDS = 0.5

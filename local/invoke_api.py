@@ -1,8 +1,11 @@
-"""Lambda's Invoke API over the bridge, so that boto3's Lambda client works here unchanged."""
+"""Lambda's Invoke API over the bridge, so that boto3's Lambda client works here; and where MinIO posts its events."""
 
 from __future__ import annotations
 
+import hmac
 import json
+from collections.abc import Callable
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -10,14 +13,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local.bridge import Bridge, FunctionNotFoundError
+from local.bridge import Bridge
+from local.invoking import FunctionNotFoundError
+from local.minio import EVENTS_PATH
 
 
-def create_invoke_api(bridge: Bridge, *, access_key: str) -> Starlette:
+def create_invoke_api(
+    bridge: Bridge, *, access_key: str, events_token: str, receive: Callable[[dict[str, Any]], None]
+) -> Starlette:
     """POST /2015-03-31/functions/{name}/invocations, for callers that sign with our own access key.
 
     The signature itself is not checked: the key is random and secret to this machine, and a web page, which can post
-    to a local port, can neither know it nor send the header.
+    to a local port, can neither know it nor send the header. POST /events, with the token, hands what MinIO says to
+    `receive`; MinIO sends it again until the answer is a 2xx.
     """
     signed_by_us = f"AWS4-HMAC-SHA256 Credential={access_key}/"
 
@@ -43,7 +51,19 @@ def create_invoke_api(bridge: Bridge, *, access_key: str) -> Starlette:
             return JSONResponse(result.error, headers={"X-Amz-Function-Error": "Unhandled"})
         return JSONResponse(result.payload, headers={"X-Amz-Executed-Version": "$LATEST"})
 
-    return Starlette(routes=[Route("/2015-03-31/functions/{name}/invocations", invoke, methods=["POST"])])
+    async def take_event(request: Request) -> Response:
+        said = request.headers.get("authorization", "").encode()
+        if not hmac.compare_digest(said, f"Bearer {events_token}".encode()):
+            return _error(403, "AccessDeniedException", "the event does not carry this registry's token")
+        await run_in_threadpool(receive, await request.json())
+        return Response(status_code=204)
+
+    return Starlette(
+        routes=[
+            Route("/2015-03-31/functions/{name}/invocations", invoke, methods=["POST"]),
+            Route(EVENTS_PATH, take_event, methods=["POST"]),
+        ]
+    )
 
 
 def _error(status: int, code: str, message: str) -> JSONResponse:

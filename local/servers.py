@@ -1,8 +1,7 @@
-"""The embedded servers: SeaweedFS as S3 and DynamoDB Local as DynamoDB, started side by side."""
+"""The embedded servers: SeaweedFS or MinIO as S3, and DynamoDB Local as DynamoDB, started side by side."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -14,12 +13,16 @@ from typing import Any
 
 from local import jars
 from local.children import Child, kill_leftovers
-from local.data_folder import DataFolder, write_private
+from local.data_folder import DataFolder
+from local.minio import MinIO, ask_for_events
 from local.ports import LOOPBACK, Ports
+from local.seaweedfs import SeaweedFS
 
 BUCKET = "modelkeep"
+INBOX = "modelkeep/uploads/"
 TABLE = "modelkeep"
 REGION = "us-east-1"
+STORES: dict[str, type[SeaweedFS] | type[MinIO]] = {kind.name: kind for kind in (SeaweedFS, MinIO)}
 _PROJECT = Path(__file__).parent.parent
 _READY_TIMEOUT_SECONDS = 90
 _READY_POLL_SECONDS = 0.05
@@ -43,9 +46,10 @@ class StackError(Exception):
 class Stack:
     """Both servers over one data folder. A context manager: `with Stack(folder, Ports.free()) as stack: …`."""
 
-    def __init__(self, data: Path, ports: Ports | None = None) -> None:
+    def __init__(self, data: Path, ports: Ports | None = None, *, store: str = SeaweedFS.name) -> None:
         self.data = DataFolder(data)
         self.ports = ports or Ports.from_base()
+        self.store = STORES[store](self.data, self.ports)
         self._children: list[Child] = []
         self._restarts: dict[str, deque[float]] = {}
 
@@ -59,10 +63,11 @@ class Stack:
         archives = jars.jar_folder()
         self.data.lock()
         try:
+            self._require_one_store()
             kill_leftovers(self.data.path)
             self.ports.require_free()
             shutil.rmtree(self.data.folder("tmp"))  # what a killed run was spooling
-            self._children = [self._seaweedfs(), self._dynamodb(archives)]
+            self._children = [self.store.create_child(self._child_environment()), self._dynamodb(archives)]
             for child in self._children:
                 child.log.unlink(missing_ok=True)  # logs are of this run
                 child.start()
@@ -70,12 +75,23 @@ class Stack:
             self.stop()
             raise
 
+    def _require_one_store(self) -> None:
+        """What the table names lies in one store: another one over the same folder would have none of it."""
+        for kind in STORES.values():
+            if kind is not type(self.store) and (self.data.path / kind.folder).exists():
+                raise StackError(
+                    f"The data folder {self.data.path} belongs to a registry on {kind.name}, not {self.store.name}.\n"
+                    f"Choose another one: MODELKEEP_DATA=.modelkeep-{self.store.name}"
+                )
+
     def wait(self) -> None:
         """Return once an object can be put and tables can be listed; raise StackError, with the log, if not."""
         try:
             s3, dynamodb = self._client("s3"), self._client("dynamodb")
             self._wait_for(self._children[1], lambda: dynamodb.list_tables(Limit=1))
             self._wait_for(self._children[0], lambda: _put_probe(s3))
+            if isinstance(self.store, MinIO):
+                ask_for_events(s3, BUCKET, INBOX)
         except BaseException:
             self.stop()
             raise
@@ -94,7 +110,7 @@ class Stack:
                 f"{child.name} has died (exit status {child.exit_status}) and is started again. "
                 f"The end of {child.log}:\n{child.log_tail()}"
             )
-            self._forget_options()
+            self.store.prepare()
             child.start()
         return messages
 
@@ -103,13 +119,11 @@ class Stack:
         for child in self._children:
             child.kill()
         self._children = []
-        for name in ("master", "volume", "filer", "s3", "admin"):  # sockets that SeaweedFS leaves behind
-            port = self.ports.named()[f"{name}_grpc"]
-            Path(f"/tmp/seaweedfs-{name}-grpc-{port}.sock").unlink(missing_ok=True)  # noqa: S108
+        self.store.clean_up()
         self.data.unlock()
 
     def pids(self) -> dict[str, int | None]:
-        """The servers' process ids by name (`seaweedfs`, `dynamodb`), for tests that kill them."""
+        """The servers' process ids by name (`seaweedfs` or `minio`, `dynamodb`), for tests that kill them."""
         return {child.name: child.pid for child in self._children}
 
     def environment(self) -> dict[str, str]:
@@ -191,58 +205,6 @@ class Stack:
                 print(f"  still waiting for {child.name} ({said - started:.0f} s)…", flush=True)
             time.sleep(_READY_POLL_SECONDS)
 
-    def _forget_options(self) -> None:
-        # SeaweedFS writes its options here and reads them back at the next start, old ports among them.
-        (self.data.folder("s3") / "mini.options").unlink(missing_ok=True)
-
-    def _seaweedfs(self) -> Child:
-        self._forget_options()
-        credentials = self.data.credentials()
-        identity = {
-            "name": "modelkeep",
-            "credentials": [{"accessKey": credentials.access_key, "secretKey": credentials.secret_key}],
-            "actions": ["Admin"],
-        }
-        configuration = self.data.path / "s3.json"
-        write_private(configuration, json.dumps({"identities": [identity]}))
-        run = self.data.folder("run")
-        for socket_file in run.glob("*.sock"):
-            socket_file.unlink()
-        ports = self.ports
-        command = [
-            weed(),
-            "-logtostderr=true",
-            "mini",
-            f"-dir={self.data.folder('s3')}",
-            f"-ip={LOOPBACK}",
-            f"-ip.bind={LOOPBACK}",
-            "-disableHttp",  # master and filer answer gRPC only: a web page could post to their HTTP ports
-            "-master.telemetry=false",
-            # The volumes say what the master must know; resuming its own log makes one start in six wait 5 to 15 s.
-            "-master.resumeState=false",
-            "-master.electionTimeout=500ms",  # with the default, a restart over existing data takes 12 to 20 s
-            "-master.heartbeatInterval=50ms",
-            *(
-                f"-{part}.{kind}={port}"
-                for part in ("master", "volume", "filer", "s3", "admin")
-                for kind, port in (
-                    ("port", ports.named()[part]),
-                    ("port.grpc", ports.named()[f"{part}_grpc"]),
-                )
-            ),
-            f"-s3.config={configuration}",
-            "-s3.port.iceberg=0",
-            "-s3.port.lance=0",
-            "-s3.autoCreateBucket=false",
-            "-s3.localSocket=run/s3.sock",  # relative to the data folder: a socket's path may have 104 bytes at most
-            "-s3.localFilerSocket=run/filer.sock",
-            "-filer.localSocket=run/filer.sock",
-            "-webdav=false",
-            "-admin.ui=false",
-        ]
-        environment = self._child_environment() | {"GOMEMLIMIT": "300MiB"}  # without: 3.2 GB in a large upload
-        return Child("seaweedfs", command, folder=self.data.path, environment=environment)
-
     def _dynamodb(self, archives: Path) -> Child:
         options = [f"--port={self.ports.dynamodb}", f"--data={self.data.folder('dynamodb')}", f"--jars={archives}"]
         environment = self._child_environment() | {"PYTHONPATH": str(_PROJECT)}
@@ -268,15 +230,6 @@ def apply_environment(environment: dict[str, str]) -> None:
     for name in _FOREIGN_VARIABLES:
         os.environ.pop(name, None)
     os.environ.update(environment)
-
-
-def weed() -> str:
-    """SeaweedFS's program: beside this Python, as pip puts it, or on the PATH."""
-    beside = Path(sys.executable).with_name("weed")
-    found = str(beside) if beside.exists() else shutil.which("weed")
-    if not found:
-        raise StackError("SeaweedFS (`weed`) is not installed. `make run` installs it: requirements/local.txt")
-    return found
 
 
 def _put_probe(s3: Any) -> None:

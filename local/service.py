@@ -16,8 +16,11 @@ from local.bridge import Bridge
 from local.events import EventSource
 from local.http_server import HttpServer
 from local.invoke_api import create_invoke_api
+from local.invoking import InProcess
+from local.minio import MinIO, event_of
 from local.ports import LOOPBACK, Ports
-from local.servers import Stack, apply_environment
+from local.seaweedfs import SeaweedFS
+from local.servers import REGION, Stack, apply_environment
 
 _SWEEP_SECONDS = 20
 # A web page whose name is made to point to 127.0.0.1 comes with its own name in Host: it gets a 400.
@@ -80,9 +83,10 @@ class Service:
         *,
         ports: Ports | None = None,
         host: str = LOOPBACK,
+        store: str = SeaweedFS.name,
         create_app: Callable[[], Any] | None = None,
     ) -> None:
-        self.stack = Stack(data, ports)
+        self.stack = Stack(data, ports, store=store)
         self.url = f"http://localhost:{self.stack.ports.api}"
         self._host = host
         self._create_app = create_app
@@ -108,12 +112,19 @@ class Service:
             find_routers()
             self._create_app = create_app
         stack.wait()
-        self.bridge = bridge = Bridge(stack.data.path / "dead-letters")
+        self.bridge = bridge = Bridge(stack.data.path / "dead-letters", InProcess())
         self._cleanup.callback(bridge.close)
-        access_key = stack.data.credentials().access_key
-        self._serve(create_invoke_api(bridge, access_key=access_key), stack.ports.lambda_api, LOOPBACK)
+        ours = stack.data.credentials()
+        api = create_invoke_api(
+            bridge,
+            access_key=ours.access_key,
+            events_token=ours.secret_key,
+            receive=lambda body: self._receive(event_of(body, region=REGION)),
+        )
+        self._serve(api, stack.ports.lambda_api, LOOPBACK)
         app = KnownHosts(self._create_app())
-        self._begin(EventSource(stack, self._receive))
+        if not isinstance(stack.store, MinIO):  # which posts its events itself
+            self._begin(EventSource(stack, self._receive))
         self._begin(Schedule(bridge))
         self._serve(app, stack.ports.api, self._host)
 

@@ -13,9 +13,10 @@ import httpx
 import pytest
 from botocore.config import Config
 
-from local.bridge import Bridge, FunctionNotFoundError
+from local.bridge import Bridge
 from local.http_server import HttpServer
 from local.invoke_api import create_invoke_api
+from local.invoking import FunctionNotFoundError, InProcess
 from local.ports import LOOPBACK, Ports
 
 FUNCTIONS = {
@@ -56,7 +57,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def bridge(package: str, tmp_path: Path) -> Iterator[Bridge]:
-    bridge = Bridge(tmp_path / "dead-letters", concurrency=2, retry_delays=(0.05, 0.1), package=package)
+    bridge = Bridge(tmp_path / "dead-letters", InProcess(package=package), concurrency=2, retry_delays=(0.05, 0.1))
     yield bridge
     bridge.close()
 
@@ -112,14 +113,14 @@ def test_an_unknown_function_is_refused_at_once(bridge, name):
 
 
 def test_waiting_for_a_retry_holds_up_nobody(package, tmp_path):
-    bridge = Bridge(tmp_path / "dead-letters", concurrency=1, retry_delays=(5, 5), package=package)
+    bridge = Bridge(tmp_path / "dead-letters", InProcess(package=package), concurrency=1, retry_delays=(5, 5))
     bridge.invoke_async("fail", {"failures": 1})
     assert bridge.invoke_async("echo", {}).finished.wait(2)
     bridge.close()
 
 
 def test_close_does_not_wait_for_a_long_handler(package, tmp_path):
-    bridge = Bridge(tmp_path / "dead-letters", concurrency=1, package=package)
+    bridge = Bridge(tmp_path / "dead-letters", InProcess(package=package), concurrency=1)
     bridge.invoke_async("slow", {})
     time.sleep(0.1)
     started = time.monotonic()
@@ -128,9 +129,15 @@ def test_close_does_not_wait_for_a_long_handler(package, tmp_path):
 
 
 @pytest.fixture
-def invoke_url(bridge: Bridge) -> Iterator[str]:
+def received() -> list[dict]:
+    return []
+
+
+@pytest.fixture
+def invoke_url(bridge: Bridge, received: list[dict]) -> Iterator[str]:
     port = Ports.free().lambda_api
-    server = HttpServer(create_invoke_api(bridge, access_key="MKTEST"), host=LOOPBACK, port=port)
+    api = create_invoke_api(bridge, access_key="MKTEST", events_token="token", receive=received.append)
+    server = HttpServer(api, host=LOOPBACK, port=port)
     server.start()
     yield f"http://{LOOPBACK}:{port}"
     server.close()
@@ -180,3 +187,12 @@ def test_who_does_not_sign_with_our_key_may_not_invoke(invoke_url):
     answer = httpx.post(f"{invoke_url}/2015-03-31/functions/fail/invocations", json={"failures": 0})
     assert answer.status_code == 403
     assert "bridge_fakes.fail.app" not in sys.modules
+
+
+def test_an_event_is_taken_with_the_token_alone(invoke_url: str, received: list[dict]) -> None:
+    body = {"Records": []}
+    for headers in ({}, {"Authorization": "Bearer other"}, {"Authorization": "token"}):
+        assert httpx.post(f"{invoke_url}/events", json=body, headers=headers).status_code == 403
+    assert received == []
+    assert httpx.post(f"{invoke_url}/events", json=body, headers={"Authorization": "Bearer token"}).status_code == 204
+    assert received == [body]
