@@ -97,6 +97,7 @@ Modelkeep is ready ({seconds:.1f} s).
   API    {url}
   Docs   {url}/docs
   Data   {service.stack.data.path} (the servers' logs are in logs/)
+  Store  {service.stack.store.name}: {"; ".join(service.findings)}
   Try    curl -F file=@README.md -F user_id=alice -F model_id=first -F name=First {url}/ai-models/upload/single
 
 Authentication is off: every program on this machine can read and change everything. Only 127.0.0.1 can connect.

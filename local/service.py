@@ -92,6 +92,7 @@ class Service:
         self._create_app = create_app
         self._cleanup = ExitStack()
         self.bridge: Bridge | None = None
+        self.findings: list[str] = []  # what the store can do and what it lacks
 
     def start(self) -> None:
         """Start everything; on any failure, whatever had started is stopped."""
@@ -123,6 +124,7 @@ class Service:
         )
         self._serve(api, stack.ports.lambda_api, LOOPBACK)
         app = KnownHosts(self._create_app())
+        self.findings = _probe()
         if not isinstance(stack.store, MinIO):  # which posts its events itself
             self._begin(EventSource(stack, self._receive))
         self._begin(Schedule(bridge))
@@ -155,3 +157,9 @@ class Service:
     ) -> None:
         """Stop."""
         self.stop()
+
+
+def _probe() -> list[str]:
+    from registry.storage import probing  # not before the environment is set
+
+    return probing.probe()

@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import moto  # before boto3 is used, so that no client escapes it
+
+import boto3  # isort: skip
 import pytest
 
+from local import minio
 from local.ports import Ports
+from local.seaweedfs import ProgramMissingError
 from local.servers import Stack
 
 SETTINGS = {
@@ -30,6 +34,7 @@ def forget_everything() -> None:
     from registry import records, settings, tasks
     from registry.storage import client, copying, multiparts
 
+    boto3.DEFAULT_SESSION = None  # it keeps the credentials that it found first
     settings.get_settings.cache_clear()
     client.forget_clients()
     copying.digest_method.cache_clear()
@@ -97,6 +102,28 @@ def on_servers(stack: Stack, monkeypatch: pytest.MonkeyPatch, started: Started) 
 
     records.create_table()
     yield stack
+    forget_everything()
+
+
+@pytest.fixture(scope="session")
+def minio_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """MinIO and DynamoDB Local, without the app; shared by the session. Left out where there is no MinIO."""
+    try:
+        minio.program()
+    except ProgramMissingError as exc:
+        pytest.skip(str(exc))
+    with Stack(tmp_path_factory.mktemp("minio"), Ports.free(), store="minio") as stack:
+        yield stack
+
+
+@pytest.fixture
+def on_minio(minio_stack: Stack, monkeypatch: pytest.MonkeyPatch, started: Started) -> Iterator[Stack]:
+    """The registry on MinIO and DynamoDB Local, in this process, with `make run`'s limits (none)."""
+    set_environment(monkeypatch, minio_stack.environment())
+    from registry import records
+
+    records.create_table()
+    yield minio_stack
     forget_everything()
 
 

@@ -6,12 +6,21 @@ from collections.abc import Iterator
 
 import pytest
 
+FIXTURES = {"moto": "on_moto", "seaweedfs": "on_servers", "minio": "on_minio"}
 
-@pytest.fixture(params=["moto", "embedded"])
+
+@pytest.fixture(params=FIXTURES)
 def store(request: pytest.FixtureRequest, user_id: str) -> Iterator[str]:
-    """Its name. `moto`: AWS as moto plays it; `embedded`: SeaweedFS and DynamoDB Local, as `make run` has them."""
-    request.getfixturevalue({"moto": "on_moto", "embedded": "on_servers"}[request.param])
+    """Its name. `moto`: AWS as moto plays it; the others are the real ones, as `make run` has them."""
+    request.getfixturevalue(FIXTURES[request.param])
     del user_id
+    yield request.param
+
+
+@pytest.fixture(params=["seaweedfs", "minio"])
+def real_store(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Those that check signatures: moto has no server here that does."""
+    request.getfixturevalue(FIXTURES[request.param])
     yield request.param
 
 

@@ -14,9 +14,10 @@ from registry.records.writing import condition_failed
 from registry.settings import get_settings
 
 
-@pytest.fixture(autouse=True)
-def on_store(store: str) -> Iterator[None]:
+@pytest.fixture(autouse=True, params=["on_moto", "on_servers"])
+def on_store(request: pytest.FixtureRequest) -> Iterator[None]:
     """All of these, on each."""
+    request.getfixturevalue(request.param)
     yield
 
 

@@ -38,15 +38,22 @@ KEYS = [
 # What a store does otherwise, and why no promise of ours hangs on it.
 DIGEST_METHOD = {
     "moto": "copy",  # its UploadPartCopy tells no checksum, its CopyObject does
-    "embedded": "part_copy",  # SeaweedFS tells a copied part's SHA-256
+    "seaweedfs": "part_copy",  # it tells a copied part's SHA-256, and no copy's
+    "minio": "copy",  # it tells a copy's, and no copied part's
 }
 CHECKS_DIGEST_OF_PUT = {
     "moto": False,  # it records whatever checksum it is sent
-    "embedded": True,  # 400 BadDigest
+    "seaweedfs": True,  # 400 BadDigest
+    "minio": True,  # 400 XAmzContentChecksumMismatch
 }
+LISTS_DIGESTS = {"moto": False, "seaweedfs": False, "minio": True}  # AWS does
+# Which multiparts are open, by a prefix that is no whole key. Those of the inbox are aborted by name; those that a
+# worker of ours left below models/ when it died are thrown away by MinIO itself, after 24 hours.
+LISTS_BELOW_A_PREFIX = {"moto": True, "seaweedfs": True, "minio": False}
 CHECKS_ETAG_OF_COPY_SOURCE = {
     "moto": False,  # it ignores CopySourceIfMatch: there is nothing to test there
-    "embedded": True,
+    "seaweedfs": True,
+    "minio": True,
 }
 
 
@@ -159,7 +166,7 @@ def test_any_key(store: str, prefix: str) -> None:
         copying.copy_plain(StoredObject(key, 5, etag), f"{key}-plain")
         assert objects.read_range(f"{key}-plain", 0, 5) == b"bytes"
         multipart = multiparts.create_multipart(f"{key}-parts")
-        assert open_multiparts(prefix) == [f"{key}-parts"]
+        assert open_multiparts(prefix) == ([f"{key}-parts"] if LISTS_BELOW_A_PREFIX[store] else [])
         multiparts.abort_multipart(f"{key}-parts", multipart)
         assert objects.delete_objects([key, f"{key}-hashed"]) == 2
         assert [entry.key for entry in objects.list_objects(prefix)] == [f"{key}-plain"]
@@ -375,7 +382,7 @@ def put_part(key: str, multipart: str, number: int, data: bytes, *, sha: bool = 
 
 
 def test_lists_digests(store: str) -> None:
-    assert multiparts.lists_digests() is False  # neither of these; AWS does
+    assert multiparts.lists_digests() is LISTS_DIGESTS[store]
 
 
 @pytest.mark.parametrize("checksum", [None, "SHA256"])
@@ -419,8 +426,11 @@ def test_completed_twice(store: str, prefix: str) -> None:
     multipart = multiparts.create_multipart(key)
     part = put_part(key, multipart, 1, b"bytes", sha=False)
     etag = multiparts.complete_multipart(key, multipart, [part])
-    # Both answer again while the object is that one, as AWS does for a while.
-    assert multiparts.complete_multipart(key, multipart, [part]) == etag
+    if store == "minio":
+        with pytest.raises(MultipartMissingError):
+            multiparts.complete_multipart(key, multipart, [part])
+    else:  # both answer again while the object is that one, as AWS does for a while
+        assert multiparts.complete_multipart(key, multipart, [part]) == etag
     assert objects.find_object(key) == StoredObject(key, 5, etag)
     multiparts.abort_multipart(key, multipart)
     assert objects.find_object(key) == StoredObject(key, 5, etag)
@@ -483,6 +493,12 @@ def test_part_with_another_digest_is_refused(store: str, prefix: str) -> None:
 
 
 def test_abort_below_a_prefix(store: str, prefix: str) -> None:
+    if not LISTS_BELOW_A_PREFIX[store]:
+        multipart = multiparts.create_multipart(f"{prefix}a")
+        multiparts.abort_prefix(prefix)
+        assert multiparts.list_parts(f"{prefix}a", multipart) == []  # it is still there
+        multiparts.abort_multipart(f"{prefix}a", multipart)
+        return
     inside = [f"{prefix}v1/{name}" for name in ("a", "b/c", "d e+f")]
     outside = [f"{prefix}v10/a", f"{prefix}v1~x/a"]
     begun = {key: multiparts.create_multipart(key) for key in [*inside, inside[0] + "2", *outside]}
@@ -515,15 +531,9 @@ def send(url: str, data: bytes, headers: dict[str, str], method: str = "PUT") ->
     return requests.request(method, url, data=data, headers=headers, timeout=30)
 
 
-@pytest.fixture
-def embedded(on_servers: Any) -> str:
-    """moto has no server here that checks signatures."""
-    return "embedded"
-
-
 @pytest.mark.parametrize("digest", [False, True])
 @pytest.mark.parametrize("name", ["a.bin", *KEYS[:5]])
-def test_presigned_put(embedded: str, prefix: str, name: str, digest: bool) -> None:
+def test_presigned_put(real_store: str, prefix: str, name: str, digest: bool) -> None:
     data = b"some bytes"
     key = prefix + name
     url, headers = presigning.presign_put(key, size=len(data), sha256=sha256(data) if digest else None)
@@ -533,25 +543,27 @@ def test_presigned_put(embedded: str, prefix: str, name: str, digest: bool) -> N
     assert send(url, data, headers).status_code == 200, "may be sent again while it lives"
 
 
-def test_presigned_put_is_for_these_bytes_alone(embedded: str, prefix: str) -> None:
+def test_presigned_put_is_for_these_bytes_alone(real_store: str, prefix: str) -> None:
     data, key = b"some bytes", f"{prefix}a"
     url, headers = presigning.presign_put(key, size=len(data), sha256=sha256(data))
     assert send(url, data + b"!", headers).status_code == 403, "one byte more"
     assert send(url, data[:-1], headers).status_code == 403, "one byte less"
     assert send(url, b"", headers).status_code == 403, "none"
     assert send(url, b"SOME bytes", headers).status_code == 400, "others of that length"
-    assert send(url, data, {}).status_code == 403, "without the digest that was signed"
+    assert send(url, data, {}).status_code in (400, 403), "without the digest that was signed"
     other = {"x-amz-checksum-sha256": base64_of_hex(sha256(b"SOME bytes"))}
     assert send(url, b"SOME bytes", other).status_code == 403, "another digest"
     assert send(url.replace("/a?", "/b?"), data, headers).status_code == 403, "another key"
     assert send(url, data, headers, "POST").status_code in (403, 405, 400), "another method"
-    assert send(url, b"", {}, "DELETE").status_code == 403
-    assert send(url, b"", {}, "GET").status_code == 403
-    assert send(url, data, {**headers, "x-amz-acl": "public-read"}).status_code in (403, 400), "a header of one's own"
+    assert send(url, b"", {}, "DELETE").status_code in (400, 403)
+    assert send(url, b"", {}, "GET").status_code in (400, 403)
+    if real_store != "minio":  # which knows no ACLs and passes over this one
+        answer = send(url, data, {**headers, "x-amz-acl": "public-read"})
+        assert answer.status_code in (403, 400), "a header of one's own"
     assert list(objects.list_objects(prefix)) == []
 
 
-def test_presigned_put_of_unknown_digest_is_for_its_size(embedded: str, prefix: str) -> None:
+def test_presigned_put_of_unknown_digest_is_for_its_size(real_store: str, prefix: str) -> None:
     url, headers = presigning.presign_put(f"{prefix}a", size=4, sha256=None)
     assert headers == {}
     assert send(url, b"12345", headers).status_code == 403
@@ -560,7 +572,7 @@ def test_presigned_put_of_unknown_digest_is_for_its_size(embedded: str, prefix: 
     assert send(url, b"1234", headers).status_code == 200
 
 
-def test_presigned_put_of_nothing(embedded: str, prefix: str) -> None:
+def test_presigned_put_of_nothing(real_store: str, prefix: str) -> None:
     url, headers = presigning.presign_put(f"{prefix}a", size=0, sha256=sha256(b""))
     assert send(url, b"", {**headers, "Content-Length": "0"}).status_code == 200
     found = objects.find_object(f"{prefix}a")
@@ -568,7 +580,7 @@ def test_presigned_put_of_nothing(embedded: str, prefix: str) -> None:
     assert found.size == 0
 
 
-def test_presigned_url_expires(embedded: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_presigned_url_expires(real_store: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(f"{prefix}a", b"old")
     monkeypatch.setenv("REGISTRY_URL_EXPIRES_SECONDS", "1")
     settings.get_settings.cache_clear()
@@ -584,7 +596,7 @@ def test_presigned_url_expires(embedded: str, prefix: str, monkeypatch: pytest.M
     assert objects.read_range(f"{prefix}a", 0, 3) == b"old"
 
 
-def test_presigned_url_hides_and_limits(embedded: str, prefix: str) -> None:
+def test_presigned_url_hides_and_limits(real_store: str, prefix: str) -> None:
     for url in (
         presigning.presign_put(f"{prefix}a", size=3, sha256=None)[0],
         presigning.presign_get(f"{prefix}a", disposition="attachment"),
@@ -595,7 +607,7 @@ def test_presigned_url_hides_and_limits(embedded: str, prefix: str) -> None:
 
 
 @pytest.mark.parametrize("digest", [False, True])
-def test_presigned_part(embedded: str, prefix: str, digest: bool) -> None:
+def test_presigned_part(real_store: str, prefix: str, digest: bool) -> None:
     key, data = f"{prefix}a", os.urandom(5 * MIB)
     listed = digest and multiparts.lists_digests()
     multipart = multiparts.create_multipart(key, checksum="SHA256" if listed else None)
@@ -608,7 +620,7 @@ def test_presigned_part(embedded: str, prefix: str, digest: bool) -> None:
     assert send(url.replace("partNumber=1", "partNumber=2"), data, headers).status_code == 403
     if digest:
         assert send(url, bytes(len(data)), headers).status_code == 400
-        assert send(url, data, {}).status_code == 403
+        assert send(url, data, {}).status_code in (400, 403)
     assert multiparts.list_parts(key, multipart) == []
     answer = send(url, data, headers)
     assert answer.status_code == 200
@@ -625,7 +637,7 @@ def test_presigned_part(embedded: str, prefix: str, digest: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.html", *KEYS[:5]])
-def test_presigned_get(embedded: str, prefix: str, name: str) -> None:
+def test_presigned_get(real_store: str, prefix: str, name: str) -> None:
     from registry.downloads import disposition
 
     key = prefix + name

@@ -94,6 +94,11 @@ def translate(error: ClientError, key: str) -> Exception:
     return error
 
 
+def cannot(error: ClientError) -> bool:
+    """Whether the store will never do what was asked; else it may have been busy. 501 says that it does not know it."""
+    return error.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 404, 405, 501)
+
+
 def base64_of_hex(digest: str) -> str:
     """A hex digest as S3's headers carry it."""
     return base64.b64encode(bytes.fromhex(digest)).decode()

@@ -11,9 +11,10 @@ from typing import Any, Literal
 from botocore.exceptions import ClientError
 from isal import isal_zlib
 
+from registry.observability import get_logger
 from registry.settings import MIB, get_settings
 from registry.storage import multiparts, objects
-from registry.storage.client import base64_of_hex, bucket, hex_of_base64, s3, translate
+from registry.storage.client import base64_of_hex, bucket, cannot, hex_of_base64, s3, translate
 from registry.storage.multiparts import StoredPart
 from registry.storage.objects import CONTENT_TYPE, StoredObject
 
@@ -156,7 +157,13 @@ def _recorded_digest(key: str) -> str | None:
 @cache
 def digest_method() -> DigestMethod:
     """How this store tells the digest of what it copies, found out once a process on a one-byte object: AWS and
-    SeaweedFS by the part's checksum, AWS and MinIO by the copy's, moto by neither (then it is read)."""
+    SeaweedFS by the part's checksum, AWS, MinIO and moto by the copy's; where a store does neither, it is read."""
+    method = _probe_digest_method()
+    get_logger().info("store probed", digest_method=method)
+    return method
+
+
+def _probe_digest_method() -> DigestMethod:
     probe = f"{get_settings().inbox_prefix}_probe/{secrets.token_hex(8)}"
     expected = hashlib.sha256(b"?").hexdigest()
     source = StoredObject(probe, 1, objects.put_object(probe, b"?"))
@@ -167,13 +174,18 @@ def digest_method() -> DigestMethod:
             part = _copy_part(source, copy, multipart, 1, multiparts.PartPlan(1, 1))
             if part.checksums.get("ChecksumSHA256") == base64_of_hex(expected):
                 return "part_copy"
-        except ClientError:
-            pass  # MinIO refuses a copied part without a checksum here
+        except ClientError as error:
+            if not cannot(error):  # MinIO refuses a copied part without a checksum here
+                raise
         finally:
             multiparts.abort_multipart(copy, multipart)
         try:
             return "copy" if _copy_with_checksum(source, copy).sha256 == expected else "read"
-        except (ClientError, AssertionError):
+        except AssertionError:
+            return "read"
+        except ClientError as error:
+            if not cannot(error):
+                raise
             return "read"
     finally:
         objects.delete_objects([probe, copy])

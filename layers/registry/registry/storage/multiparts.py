@@ -11,8 +11,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from registry.observability import get_logger
 from registry.settings import MIB, get_settings
-from registry.storage.client import base64_of_hex, bucket, s3, translate
+from registry.storage.client import base64_of_hex, bucket, cannot, s3, translate
 from registry.storage.objects import CONTENT_TYPE
 
 MAX_PARTS = 10_000
@@ -90,8 +91,12 @@ def lists_digests() -> bool:
     multipart = create_multipart(probe, checksum="SHA256")
     try:
         s3().upload_part(Bucket=bucket(), Key=probe, UploadId=multipart, PartNumber=1, Body=b"?", ChecksumSHA256=digest)
-        return [part.checksums.get("ChecksumSHA256") for part in list_parts(probe, multipart)] == [digest]
-    except ClientError:
+        told = [part.checksums.get("ChecksumSHA256") for part in list_parts(probe, multipart)] == [digest]
+        get_logger().info("store probed", lists_digests=told)
+        return told
+    except ClientError as error:
+        if not cannot(error):
+            raise
         return False
     finally:
         abort_multipart(probe, multipart)

@@ -11,6 +11,7 @@ from registry.observability import get_logger
 from registry.records import UploadRow, VersionRow, WorkRow
 from registry.settings import get_settings
 from registry.storage import multiparts, objects
+from registry.uploads import specs
 
 
 def fail(upload: UploadRow, *, code: str, detail: str, status: str = "failed") -> bool:
@@ -25,6 +26,9 @@ def fail(upload: UploadRow, *, code: str, detail: str, status: str = "failed") -
 def clean_up(upload: UploadRow) -> None:
     """Takes away all that a failed or aborted upload wrote, and has it looked at once more when no worker of it can
     live and no URL of it can be valid."""
+    # By name: not every store lists what is begun below a prefix (MinIO does not).
+    for slot, multipart in specs.iter_multiparts(upload):
+        multiparts.abort_multipart(naming.inbox_key(upload.user_id, upload.upload_id, slot), multipart)
     _delete_attempt(upload.user_id, upload.upload_id, upload.prefix)
     changing.delete_files(upload.upload_id)
     reschedule(upload, kind="purge", due=time.time() + _purge_after())

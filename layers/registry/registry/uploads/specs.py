@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from registry import records
+from registry import naming, records
 from registry.files import StoredFile
 from registry.records import FILES_A_ROW, ProgressRow, ResultRow, SpecRow, UploadRow
 
@@ -109,6 +109,13 @@ def find_results(upload: UploadRow, row: int) -> dict[int, Result]:
 def results_of(row: ResultRow) -> dict[int, Result]:
     """The results of a ResultRow."""
     return {int(number): Result.load(text) for number, text in row.done.as_dict().items()}
+
+
+def iter_multiparts(upload: UploadRow) -> Iterator[tuple[int | str, str]]:
+    """The multiparts that were begun in the inbox: the file's number, or naming.ARCHIVE_SLOT, and S3's id."""
+    for row in ResultRow.query(upload.pk, ResultRow.sk.startswith("R#"), consistent_read=True):
+        for slot, text in row.multiparts.as_dict().items():
+            yield naming.ARCHIVE_SLOT if row.sk == ARCHIVE_ROW else int(slot), text.partition(":")[2]
 
 
 def record(upload: UploadRow, row: int, results: dict[int, Result]) -> None:
