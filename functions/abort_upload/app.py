@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from registry.schemas import Upload
+from registry.schemas.uploads import Upload
 from registry.uploads import completing, showing
-from registry.web import Caller, create_handler
+from registry.web.apps import create_handler
+from registry.web.requests import Caller
 
 router = APIRouter()
 

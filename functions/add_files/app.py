@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter
-from registry.schemas import AddFiles, Upload
+from registry.schemas.direct import AddFiles
+from registry.schemas.uploads import Upload
 from registry.uploads import showing, starting
-from registry.web import Caller, body_schema, create_handler, json_body
+from registry.web.answers import body_schema
+from registry.web.apps import create_handler
+from registry.web.requests import Caller, json_body
 
 router = APIRouter()
 

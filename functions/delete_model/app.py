@@ -6,8 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from registry import deleting
-from registry.schemas import Deleted
-from registry.web import Caller, create_handler
+from registry.schemas.answers import Deleted
+from registry.web.apps import create_handler
+from registry.web.requests import Caller
 
 router = APIRouter()
 

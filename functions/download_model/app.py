@@ -6,7 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from registry import downloads
-from registry.web import Caller, content_answer, create_handler
+from registry.web.apps import create_handler
+from registry.web.contents import content_answer
+from registry.web.requests import Caller
 
 router = APIRouter()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 from registry import versions
-from registry.schemas import Metadata
-from registry.web import Caller, create_handler
+from registry.schemas.answers import Metadata
+from registry.web.apps import create_handler
+from registry.web.requests import Caller
 
 router = APIRouter()
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from registry.schemas import FileStatus, Upload
+from registry.schemas.uploads import Upload
+from registry.schemas.words import FileStatus
 from registry.uploads import showing
-from registry.web import Caller, create_handler, link_next
+from registry.web.answers import link_next
+from registry.web.apps import create_handler
+from registry.web.requests import Caller
 
 router = APIRouter()
 

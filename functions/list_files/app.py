@@ -6,8 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from registry import versions
-from registry.schemas import File
-from registry.web import Caller, create_handler, link_next
+from registry.schemas.answers import File
+from registry.web.answers import link_next
+from registry.web.apps import create_handler
+from registry.web.requests import Caller
 
 router = APIRouter()
 

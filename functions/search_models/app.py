@@ -6,9 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from registry import versions
-from registry.schemas import Framework, Metadata, ModelType
+from registry.schemas.answers import Metadata
+from registry.schemas.words import Framework, ModelType
 from registry.versions import Filters, Paging
-from registry.web import Caller, create_handler, link_next
+from registry.web.answers import link_next
+from registry.web.apps import create_handler
+from registry.web.requests import Caller
 
 router = APIRouter()
 

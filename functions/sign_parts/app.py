@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter
-from registry.schemas import Multipart, SignParts
+from registry.schemas.direct import SignParts
+from registry.schemas.uploads import Multipart
 from registry.uploads import showing
-from registry.web import Caller, body_schema, create_handler, json_body
+from registry.web.answers import body_schema
+from registry.web.apps import create_handler
+from registry.web.requests import Caller, json_body
 
 router = APIRouter()
 

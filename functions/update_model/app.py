@@ -6,8 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
 from registry import versions
-from registry.schemas import Metadata, VersionFields
-from registry.web import Caller, body_schema, create_handler, json_body
+from registry.schemas.answers import Metadata
+from registry.schemas.requests import VersionFields
+from registry.web.answers import body_schema
+from registry.web.apps import create_handler
+from registry.web.requests import Caller, json_body
 
 router = APIRouter()
 

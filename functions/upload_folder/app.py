@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
-from registry.schemas import FolderForm, Metadata, Upload
+from registry.schemas.answers import Metadata
+from registry.schemas.forms import FolderForm
+from registry.schemas.uploads import Upload
 from registry.uploads import forms, showing
-from registry.web import Caller, FolderUpload, body_schema, create_handler, read_folder, url_of
+from registry.web.answers import body_schema, url_of
+from registry.web.apps import create_handler
+from registry.web.forms import FolderUpload, read_folder
+from registry.web.requests import Caller
 
 router = APIRouter()
 

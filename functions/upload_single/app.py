@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from registry.schemas import Metadata, SingleForm
+from registry.schemas.answers import Metadata
+from registry.schemas.forms import SingleForm
 from registry.uploads import forms
-from registry.web import Caller, SingleUpload, body_schema, create_handler, read_single
+from registry.web.answers import body_schema
+from registry.web.apps import create_handler
+from registry.web.forms import SingleUpload, read_single
+from registry.web.requests import Caller
 
 router = APIRouter()
 

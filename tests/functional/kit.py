@@ -357,7 +357,7 @@ def publish(user_id: str, model_id: str, version: str, files: list[Any], **field
     """A version made in the catalog alone: its files have no objects. For pages of many files or versions."""
     from registry.auth import ANYBODY
     from registry.catalog import publishing, reserving
-    from registry.schemas import VersionFields
+    from registry.schemas.requests import VersionFields
     from registry.uploads import starting
 
     upload = starting.new_upload(

@@ -10,7 +10,7 @@ from registry.auth import ANYBODY
 from registry.catalog import publishing, reading
 from registry.deadlines import Deadline
 from registry.records import PostingRow, UploadRow, VersionRow, WordRow
-from registry.schemas import AddFiles, StartUpload
+from registry.schemas.direct import AddFiles, StartUpload
 from registry.storage import objects
 from registry.uploads import completing, starting, sweeping, working
 

@@ -17,7 +17,10 @@ from typing import Any, TypeVar
 import pytest
 from registry import naming
 from registry.auth import ANYBODY
-from registry.schemas import FolderForm, Metadata, SingleForm, StartUpload, VersionFields
+from registry.schemas.answers import Metadata
+from registry.schemas.direct import StartUpload
+from registry.schemas.forms import FolderForm, SingleForm
+from registry.schemas.requests import VersionFields
 
 T = TypeVar("T")
 MIB = 1024 * 1024

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from registry.schemas import Metadata
+from registry.schemas.answers import Metadata
 
 from tests.integration.harness import World
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from registry.errors import ConflictError, NotFoundError, RegistryError
-from registry.schemas import Metadata
+from registry.schemas.answers import Metadata
 
 from tests.integration.harness import MIB, World, at_once, make_zip
 
@@ -345,7 +345,7 @@ def test_no_files_that_were_added_at_once_are_lost(world: World) -> None:
     from registry import naming
     from registry.auth import ANYBODY
     from registry.records import UploadRow
-    from registry.schemas import AddFiles
+    from registry.schemas.direct import AddFiles
     from registry.storage import objects
     from registry.uploads import showing, starting
 
@@ -391,7 +391,7 @@ def test_no_files_that_were_added_at_once_are_lost(world: World) -> None:
 def test_files_added_within_a_promotion(world: World, n: int) -> None:
     """Whoever adds in time gets a version with all files; whoever is late gets a 409. Never one without them."""
     from registry.auth import ANYBODY
-    from registry.schemas import AddFiles
+    from registry.schemas.direct import AddFiles
     from registry.storage import objects
     from registry.uploads import starting
 

@@ -8,9 +8,9 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from registry import downloads
+from registry import files
 from registry.exports import Content
-from registry.web import content_answer
+from registry.web.contents import content_answer
 
 settings.register_profile("unhurried", deadline=None)  # others work on this machine too
 settings.load_profile("unhurried")
@@ -30,7 +30,7 @@ names = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=
 @example("'quoted'.pkl")
 @example("\u202egnp.exe")
 def test_a_name_cannot_break_out_of_its_header_and_is_kept(name):  # A10
-    header = downloads.disposition(name)
+    header = files.disposition(name)
     assert header.isascii() and header.isprintable()
     matched = re.fullmatch(r'attachment; filename="([^"\\%]*)"(?:; filename\*=UTF-8\'\'([A-Za-z0-9._~%-]*))?', header)
     assert matched, header
@@ -38,11 +38,11 @@ def test_a_name_cannot_break_out_of_its_header_and_is_kept(name):  # A10
 
 
 def test_a_plain_name_is_sent_plainly():
-    assert downloads.disposition("my model (1).v2+a=b,c@d.pkl") == 'attachment; filename="my model (1).v2+a=b,c@d.pkl"'
+    assert files.disposition("my model (1).v2+a=b,c@d.pkl") == 'attachment; filename="my model (1).v2+a=b,c@d.pkl"'
 
 
 def test_a_name_beyond_ascii_is_sent_twice_for_old_and_new_clients():
-    assert downloads.disposition("é.pkl") == "attachment; filename=\"_.pkl\"; filename*=UTF-8''%C3%A9.pkl"
+    assert files.disposition("é.pkl") == "attachment; filename=\"_.pkl\"; filename*=UTF-8''%C3%A9.pkl"
 
 
 class FakeRequest:

@@ -164,7 +164,7 @@ def test_requirements_are_a_line_each_without_what_is_not_theirs():
 
 @given(st.text(max_size=2_000))
 def test_any_text_gives_requirements_that_metadata_can_hold(text):
-    from registry.schemas import VersionFields
+    from registry.schemas.requests import VersionFields
 
     found = files.parse_requirements(text)
     assert VersionFields(dependencies=found).dependencies == found

@@ -8,17 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from registry.schemas import (
-    AddFiles,
-    ArchiveSpec,
-    FileSpec,
-    FolderForm,
-    SignParts,
-    SingleForm,
-    StartUpload,
-    VersionFields,
-    invalid_from,
-)
+from registry.schemas.direct import AddFiles, ArchiveSpec, FileSpec, SignParts, StartUpload
+from registry.schemas.forms import FolderForm, SingleForm
+from registry.schemas.requests import VersionFields
+from registry.schemas.values import invalid_from
 
 settings.register_profile("unhurried", deadline=None)  # others work on this machine too
 settings.load_profile("unhurried")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from registry import search
 from registry.records import PostingRow
-from registry.schemas import VersionFields
+from registry.schemas.requests import VersionFields
 from registry.search import AnyPostings, Budget, Intersection, Query, TermPostings
 
 settings.register_profile("unhurried", deadline=None)  # others work on this machine too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from registry import naming
 from registry.auth import Principal, authorise
@@ -10,9 +11,11 @@ from registry.catalog import changing, reading, reserving
 from registry.deadlines import Deadline
 from registry.errors import InvalidError, NotFoundError
 from registry.records import VersionRow, WorkRow
-from registry.schemas import Deleted
 from registry.settings import get_settings
 from registry.storage import multiparts, objects
+
+if TYPE_CHECKING:
+    from registry.schemas.answers import Deleted
 
 _NAMED = 100  # versions that a refusal lists
 
@@ -21,6 +24,8 @@ def delete_model(
     *, principal: Principal, user_id: str, model_id: str, version: str | None, every: bool
 ) -> tuple[Deleted, bool]:
     """Deletes one version, the only one, or all (`every`). What was deleted, and whether it is gone by now."""
+    from registry.schemas.answers import Deleted  # the sweep, which finishes deletes, needs no pydantic
+
     naming.check_user_id(user_id)
     naming.check_model_id(model_id)
     authorise(principal, "write", user_id, model_id)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
-from registry import exports, naming
+from registry import exports, finding, naming
 from registry.archives import Segment
-from registry.auth import Principal, authorise
+from registry.auth import Principal
 from registry.catalog import reading
 from registry.errors import InvalidError, UnavailableError
 from registry.exports import Content
-from registry.files import StoredFile, name_of
+from registry.files import StoredFile, disposition, name_of
 from registry.records import VersionRow
 from registry.settings import get_settings
 from registry.storage import presigning
@@ -38,20 +37,12 @@ def download_model(
     waited: int = 0,
 ) -> Content | Redirect:
     """One file of a version, or with no filename all of it as a ZIP."""
-    row = find_version(principal, user_id, model_id, version)
+    row = finding.find_version(principal, user_id, model_id, version)
     if filename:
         return _download_file(row, reading.find_file(row, filename), redirect=redirect)
     if row.file_count == 0:
         raise InvalidError("This version has no files", code="no_files")
     return _download_version(row, redirect=redirect, waited=waited)
-
-
-def find_version(principal: Principal, user_id: str, model_id: str, version: str | None) -> VersionRow:
-    """A published version that the caller may read. NotFoundError."""
-    naming.check_user_id(user_id)
-    naming.check_model_id(model_id)
-    authorise(principal, "read", user_id, model_id)
-    return reading.get_version(user_id, model_id, version)
 
 
 def _inline(size: int) -> bool:
@@ -88,11 +79,3 @@ def _download_version(row: VersionRow, *, redirect: bool, waited: int) -> Conten
 def archive_name(row: VersionRow) -> str:
     """What the ZIP of a whole version is saved as."""
     return f"{row.model_id}-{row.version}.zip"
-
-
-def disposition(filename: str) -> str:
-    """A Content-Disposition that saves under this name and can't break out of its header (RFC 6266, RFC 5987)."""
-    plain = re.sub(r"[^A-Za-z0-9 ._()@+=,-]", "_", filename)
-    if plain == filename:
-        return f'attachment; filename="{filename}"'
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import quote
 
-from registry.schemas import Framework
+from registry.schemas.words import Framework
 
 FileType = Literal["model", "configuration", "requirements", "documentation", "other"]
 
@@ -118,3 +119,11 @@ def parse_requirements(text: str) -> list[str]:
     lines = (re.sub(r"(^|\s)#.*$", "", line).strip() for line in joined.splitlines())
     wanted = (re.split(r"\s+--", line)[0].strip() for line in lines if line and not line.startswith("-"))
     return [line[:256] for line in wanted if line and line.isprintable()][:500]
+
+
+def disposition(filename: str) -> str:
+    """A Content-Disposition that saves under this name and can't break out of its header (RFC 6266, RFC 5987)."""
+    plain = re.sub(r"[^A-Za-z0-9 ._()@+=,-]", "_", filename)
+    if plain == filename:
+        return f'attachment; filename="{filename}"'
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from registry import downloads, naming, search
+from registry import finding, naming, search
 from registry.auth import Principal, authorise, may
-from registry.catalog import changing, describing, reading
+from registry.catalog import describing, reading
 from registry.errors import InvalidError
-from registry.files import name_of
+from registry.files import disposition, name_of
 from registry.records import VersionRow
-from registry.schemas import File, Framework, Metadata, ModelType, VersionFields
+from registry.schemas.answers import File, Metadata
+from registry.schemas.words import Framework, ModelType
 from registry.storage import presigning
+
+if TYPE_CHECKING:
+    from registry.schemas.requests import VersionFields
 
 MAX_URLS = 500
 _MAX_QUERY_WORDS = 16
@@ -41,7 +46,7 @@ class Paging:
 
 def get_model(*, principal: Principal, user_id: str, model_id: str, version: str | None) -> tuple[Metadata, str]:
     """A version and its ETag; without a name the newest active one."""
-    return _shown(downloads.find_version(principal, user_id, model_id, version))
+    return _shown(finding.find_version(principal, user_id, model_id, version))
 
 
 def _shown(row: VersionRow) -> tuple[Metadata, str]:
@@ -100,14 +105,14 @@ def list_files(
     urls: bool,
 ) -> tuple[list[File], str | None]:
     """The files of a version by path; with `urls`, each with a presigned GET, at most 500 a page."""
-    row = downloads.find_version(principal, user_id, model_id, version)
+    row = finding.find_version(principal, user_id, model_id, version)
     count = min(limit, MAX_URLS) if urls else limit
     after = reading.read_cursor(cursor) if cursor else None
     stored = reading.files_page(row, limit=count + 1, after=after)
     files = [describing.describe_file(row, file) for file in stored[:count]]
     if urls:
         for file in files:
-            name = downloads.disposition(name_of(file.filename))
+            name = disposition(name_of(file.filename))
             file.url = presigning.presign_get(file.file_path, disposition=name)
     following = reading.make_cursor(stored[count - 1].path) if len(stored) > count else None
     return files, following
@@ -126,5 +131,7 @@ def update_model(
     naming.check_user_id(user_id)
     naming.check_model_id(model_id)
     authorise(principal, "write", user_id, model_id)
-    row = changing.update(user_id=user_id, model_id=model_id, version=version, changes=changes, if_match=if_match)
+    from registry.catalog import updating  # the one user: the others need no model of requests
+
+    row = updating.update(user_id=user_id, model_id=model_id, version=version, changes=changes, if_match=if_match)
     return _shown(row)

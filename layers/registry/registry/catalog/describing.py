@@ -6,7 +6,7 @@ from registry import files, naming
 from registry.catalog.reading import fields_of
 from registry.files import StoredFile
 from registry.records import VersionRow
-from registry.schemas import File, Metadata
+from registry.schemas.answers import File, Metadata
 
 
 def describe_file(row: VersionRow, file: StoredFile) -> File:
@@ -26,7 +26,8 @@ def describe_file(row: VersionRow, file: StoredFile) -> File:
 def describe(row: VersionRow, shown: list[StoredFile]) -> Metadata:
     """A version as the contract shows it: every key, always."""
     fields = fields_of(row)
-    given = fields.model_dump(exclude={"is_active", "primary_file_path"})
+    given = fields.all()
+    del given["is_active"], given["primary_file_path"]  # these two have places of their own in the row
     for key in ("dependencies", "tags"):
         given[key] = given[key] or []
     given["custom_metadata"] = given["custom_metadata"] or {}

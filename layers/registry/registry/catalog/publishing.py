@@ -9,7 +9,7 @@ from registry import files, naming, records, search
 from registry.catalog import reading
 from registry.files import StoredFile
 from registry.records import DigestRow, ManifestRow, OpenRow, PostingRow, Transaction, UploadRow, VersionRow
-from registry.schemas import VersionFields
+from registry.schemas.words import Fields
 
 INLINE_BYTES = 8 * 1024  # of files in the version's own row: a get of a small version is one read
 
@@ -59,7 +59,7 @@ def publish(upload: UploadRow, stored: list[StoredFile], *, dependencies: list[s
 
 
 def _version_row(upload: UploadRow, stored: list[StoredFile], dependencies: list[str] | None) -> VersionRow:
-    fields = VersionFields.model_validate(upload.fields)
+    fields = Fields.load(upload.fields)
     primary = upload.primary or _marked(upload.prefix, fields.primary_file_path, stored) or files.choose_primary(stored)
     fields.framework = fields.framework or files.detect_framework(primary)
     fields.model_type = fields.model_type or "other"
@@ -80,7 +80,7 @@ def _version_row(upload: UploadRow, stored: list[StoredFile], dependencies: list
         updated=created,
         rev=0,
         active=active,
-        fields=fields.model_dump(exclude_none=True),
+        fields=fields.dump(),
         files=_fit_inline(stored),
         file_count=len(stored),
         total_size=sum(file.size for file in stored),

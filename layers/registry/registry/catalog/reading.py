@@ -11,7 +11,7 @@ from registry import naming, records, search
 from registry.errors import InvalidError, NotFoundError
 from registry.files import StoredFile
 from registry.records import ManifestRow, PostingRow, VersionRow
-from registry.schemas import VersionFields
+from registry.schemas.words import Fields
 
 MAX_SKIP = 5_000
 MAX_FILES_SHOWN = 1_000
@@ -27,9 +27,9 @@ class Page:
     cursor: str | None
 
 
-def fields_of(row: VersionRow) -> VersionFields:
+def fields_of(row: VersionRow) -> Fields:
     """What people say of the version; as it was checked when written."""
-    return VersionFields.model_validate(row.fields or {})
+    return Fields.load(row.fields or {})
 
 
 def etag_of(row: VersionRow) -> str:

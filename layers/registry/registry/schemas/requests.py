@@ -1,4 +1,4 @@
-"""What requests may say."""
+"""What requests may say of a version."""
 
 from __future__ import annotations
 
@@ -8,24 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from registry.schemas.values import (
     MAX_FIELDS_BYTES,
-    MAX_FILES_A_REQUEST,
     Description,
-    Digest,
     FileName,
-    Framework,
     Hardware,
     JsonObject,
     Line,
     Metric,
-    ModelType,
     Name,
-    Note,
     Shape,
-    Size,
     Tags,
-    TagText,
     Text,
 )
+from registry.schemas.words import Framework, ModelType
 
 
 class Strict(BaseModel):
@@ -65,90 +59,3 @@ class VersionFields(Strict):
         if len(self.model_dump_json(include=set(VersionFields.model_fields)).encode()) > MAX_FIELDS_BYTES:
             raise ValueError(f"metadata as a whole must not be larger than {MAX_FIELDS_BYTES // 1024} KB")
         return self
-
-
-class UploadForm(BaseModel):
-    """The text fields of `POST /ai-models/upload/single` and `/folder`, which arrive as strings."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    user_id: str
-    model_id: str
-    name: Name
-    version: str = "v1"
-    description: Description | None = None
-    framework: Framework | None = None
-    model_type: ModelType | None = None
-    algorithm: Line | None = None
-    tags: TagText = None
-    training_accuracy: Metric | None = None
-    validation_accuracy: Metric | None = None
-    test_accuracy: Metric | None = None
-    training_loss: Metric | None = None
-    python_version: Line | None = None
-    hardware_requirements: Text | None = None
-
-    def fields(self) -> VersionFields:
-        """The same, as the rest of the registry knows it."""
-        given = self.model_dump(exclude={"user_id", "model_id", "version", "is_primary", "preserve_structure"})
-        return VersionFields(**given)
-
-
-class SingleForm(UploadForm):
-    """The text fields beside `file`."""
-
-    is_primary: bool = False
-
-
-class FolderForm(UploadForm):
-    """The text fields beside `zip_file`."""
-
-    preserve_structure: bool = True
-
-
-class FileSpec(Strict):
-    """A file that a client is going to send."""
-
-    path: str
-    size: Size
-    sha256: Digest | None = None
-    is_primary: bool = False
-    description: Note | None = None
-
-
-class ArchiveSpec(Strict):
-    """A ZIP that a client is going to send."""
-
-    size: Size
-    sha256: Digest | None = None
-    preserve_structure: bool = True
-
-
-class StartUpload(VersionFields):
-    """The body of `POST /ai-models/upload/direct`."""
-
-    user_id: str
-    model_id: str
-    version: str | None = None
-    archive: ArchiveSpec | None = None
-    files: Annotated[list[FileSpec], Field(max_length=MAX_FILES_A_REQUEST)] | None = None
-
-
-class AddFiles(Strict):
-    """The body of `POST /ai-models/upload/{upload_id}/files`."""
-
-    files: Annotated[list[FileSpec], Field(min_length=1, max_length=MAX_FILES_A_REQUEST)]
-
-
-class PartDigest(Strict):
-    """One part of a file and what its bytes hash to."""
-
-    number: Annotated[int, Field(ge=1, le=10_000)]
-    sha256: Digest
-
-
-class SignParts(Strict):
-    """The body of `POST /ai-models/upload/{upload_id}/parts`; no path means the archive."""
-
-    path: str | None = None
-    parts: Annotated[list[PartDigest], Field(min_length=1, max_length=500)]

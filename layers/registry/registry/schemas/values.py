@@ -5,30 +5,14 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
 
 from registry.errors import InvalidError
 
-Framework = Literal["pytorch", "tensorflow", "sklearn", "onnx", "keras", "huggingface", "other"]
-ModelType = Literal[
-    "classification",
-    "regression",
-    "clustering",
-    "nlp",
-    "computer_vision",
-    "recommendation",
-    "time_series",
-    "reinforcement_learning",
-    "other",
-]
-UploadStatus = Literal["uploading", "processing", "ready", "failed", "aborted"]
-FileStatus = Literal["pending", "stored", "verified", "failed"]
-
 MAX_FILES_A_REQUEST = 5_000
 MAX_FIELDS_BYTES = 128 * 1024
-MAX_FILES = 50_000
 MAX_FILE_BYTES = 5 * 1024**4  # S3's largest multipart object with 10,000 parts of up to 5 GiB
 MAX_JSON_DEPTH = 32
 

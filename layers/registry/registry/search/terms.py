@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from registry.schemas import VersionFields
+from registry.schemas.words import Fields
 
 MAX_WORD = 64  # characters of a word that count
 ALL, LATEST = "*", "l"
@@ -17,13 +17,13 @@ def words_of(text: str) -> set[str]:
     return {word[:MAX_WORD] for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold())}
 
 
-def version_words(model_id: str, fields: VersionFields) -> set[str]:
+def version_words(model_id: str, fields: Fields) -> set[str]:
     """The words by which a version is found."""
     texts = [model_id, fields.name, fields.description, fields.algorithm, *(fields.tags or [])]
     return words_of(" ".join(text for text in texts if text))
 
 
-def version_terms(model_id: str, fields: VersionFields) -> set[str]:
+def version_terms(model_id: str, fields: Fields) -> set[str]:
     """All terms of a version but `LATEST`, which depends on its siblings."""
     terms = {ALL, f"m:{model_id}", f"f:{fields.framework}", f"y:{fields.model_type}"}
     terms.add(f"r:{int(bool(fields.is_production_ready))}")

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from registry import records
 from registry.records import PostingRow, WordRow
-from registry.schemas import VersionFields
+from registry.schemas.words import Fields
 from registry.search.terms import ALL, LATEST, posting_pk, version_terms
 
 MAX_EXPANSION = 64  # words that a prefix may stand for before it no longer leads the search, only checks it
@@ -45,7 +45,7 @@ class Query:
             terms.append(LATEST)
         return terms
 
-    def matches(self, model_id: str, fields: VersionFields) -> bool:
+    def matches(self, model_id: str, fields: Fields) -> bool:
         """Whether a version is what is asked for, by itself (not by its siblings)."""
         terms = version_terms(model_id, fields)
         if not all(term in terms for term in self.terms() if term != LATEST):

@@ -12,6 +12,9 @@ from registry.records import UploadRow, VersionRow, WorkRow
 from registry.settings import get_settings
 from registry.storage import multiparts, objects
 from registry.uploads import specs
+from registry.uploads.leases import OPEN
+
+_FORMS = ("form", "folder")
 
 
 def fail(upload: UploadRow, *, code: str, detail: str, status: str = "failed") -> bool:
@@ -21,6 +24,17 @@ def fail(upload: UploadRow, *, code: str, detail: str, status: str = "failed") -
         get_logger().info("upload ended", upload_id=upload.upload_id, status=status, code=code)
         clean_up(upload)
     return ended
+
+
+def end_if_dead(upload: UploadRow) -> bool:
+    """Ends an upload by form whose lease has run out before all its bytes were here: nobody can send the rest."""
+    if upload.kind not in _FORMS or upload.status not in OPEN or upload.lease_until >= time.time():
+        return False
+    if upload.kind == "folder":
+        key = naming.inbox_key(upload.user_id, upload.upload_id, naming.ARCHIVE_SLOT)
+        if objects.find_object(key) is not None:
+            return False
+    return fail(upload, code="interrupted", detail="The upload was interrupted before all of it was stored")
 
 
 def clean_up(upload: UploadRow) -> None:

@@ -13,7 +13,8 @@ from registry.catalog import describing, publishing, reading, reserving
 from registry.errors import InvalidError, RegistryError, TooLargeError
 from registry.files import StoredFile
 from registry.records import UploadRow
-from registry.schemas import FolderForm, Metadata, SingleForm, UploadForm
+from registry.schemas.answers import Metadata
+from registry.schemas.forms import FolderForm, SingleForm, UploadForm
 from registry.settings import get_settings
 from registry.storage.writing import ObjectWriter
 from registry.uploads import ending, leases, promoting, starting, working

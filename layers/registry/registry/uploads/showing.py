@@ -11,7 +11,9 @@ from registry.auth import Principal, authorise
 from registry.catalog import reading
 from registry.errors import ConflictError, InvalidError, NotFoundError
 from registry.records import OpenRow, ResultRow, UploadRow
-from registry.schemas import FileStatus, Multipart, PartPut, Put, SignParts, Upload, UploadArchive, UploadFile
+from registry.schemas.direct import SignParts
+from registry.schemas.uploads import Multipart, PartPut, Put, Upload, UploadArchive, UploadFile
+from registry.schemas.words import FileStatus
 from registry.settings import get_settings
 from registry.storage import multiparts, objects, presigning
 from registry.storage.client import MultipartMissingError

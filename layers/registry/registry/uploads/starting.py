@@ -11,14 +11,14 @@ from registry.auth import Principal, authorise
 from registry.catalog import reserving
 from registry.errors import ConflictError, InvalidError, NotFoundError, RegistryError
 from registry.records import DigestRow, IdempotencyRow, UploadRow, VersionRow
-from registry.schemas import MAX_FILES, AddFiles, FileSpec, StartUpload, VersionFields
+from registry.schemas.direct import AddFiles, FileSpec, StartUpload
+from registry.schemas.requests import VersionFields
+from registry.schemas.words import MAX_FILES
 from registry.settings import get_settings
-from registry.storage import objects
 from registry.uploads import ending, specs, working
 from registry.uploads.leases import OPEN
 from registry.uploads.specs import Spec
 
-_FORMS = ("form", "folder")
 _MAX_ROWS = 2_000  # of 100 files each: more, and the upload's own row would outgrow DynamoDB's 400 KB
 _LONGEST_NUMBERED = "v" + "9" * 15  # stands for a version without a name until it has one
 _KEEP_SECONDS = 14 * 86_400  # of an open upload's rows: the sweep ends it long before
@@ -116,18 +116,7 @@ def reserve_or_take_over(upload: UploadRow, idempotency: IdempotencyRow | None =
 def _end_dead_form(upload: UploadRow) -> bool:
     row = VersionRow.find(*records.version_key(upload.user_id, upload.model_id, upload.version))
     holder = UploadRow.find(f"A#{row.upload_id}") if row is not None and row.status == "uploading" else None
-    return holder is not None and end_if_dead(holder)
-
-
-def end_if_dead(upload: UploadRow) -> bool:
-    """Ends an upload by form whose lease has run out before all its bytes were here: nobody can send the rest."""
-    if upload.kind not in _FORMS or upload.status not in OPEN or upload.lease_until >= time.time():
-        return False
-    if upload.kind == "folder":
-        key = naming.inbox_key(upload.user_id, upload.upload_id, naming.ARCHIVE_SLOT)
-        if objects.find_object(key) is not None:
-            return False
-    return ending.fail(upload, code="interrupted", detail="The upload was interrupted before all of it was stored")
+    return holder is not None and ending.end_if_dead(holder)
 
 
 def _idempotency(principal: Principal, request: StartUpload, key: str | None) -> IdempotencyRow | None:
