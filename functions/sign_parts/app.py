@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter
-from registry.schemas.direct import SignParts
+from registry.schemas.parts import SignParts
 from registry.schemas.uploads import Multipart
 from registry.uploads import showing
 from registry.web.answers import body_schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from registry.schemas.direct import StartUpload
+from registry.schemas.starting import StartUpload
 from registry.schemas.uploads import Upload
 from registry.uploads import showing, starting
 from registry.web.answers import body_schema, link_next

@@ -10,9 +10,10 @@ from registry.auth import ANYBODY
 from registry.catalog import publishing, reading
 from registry.deadlines import Deadline
 from registry.records import PostingRow, UploadRow, VersionRow, WordRow
-from registry.schemas.direct import AddFiles, StartUpload
+from registry.schemas.direct import AddFiles
+from registry.schemas.starting import StartUpload
 from registry.storage import objects
-from registry.uploads import completing, starting, sweeping, working
+from registry.uploads import completing, starting, sweeping, waking, working
 
 DAY = 86_400
 
@@ -29,7 +30,7 @@ def arrive(upload: UploadRow, files: dict[str, bytes], *, first: int = 0) -> Non
 
 
 def work(upload: UploadRow) -> None:
-    working.wake(upload.upload_id)
+    waking.wake(upload.upload_id)
     working.work(upload.upload_id, Deadline(None))
 
 

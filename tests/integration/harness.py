@@ -18,9 +18,9 @@ import pytest
 from registry import naming
 from registry.auth import ANYBODY
 from registry.schemas.answers import Metadata
-from registry.schemas.direct import StartUpload
 from registry.schemas.forms import FolderForm, SingleForm
 from registry.schemas.requests import VersionFields
+from registry.schemas.starting import StartUpload
 
 T = TypeVar("T")
 MIB = 1024 * 1024

@@ -11,7 +11,7 @@ import requests
 from registry import settings
 from registry.auth import ANYBODY
 from registry.errors import InvalidError
-from registry.schemas.direct import SignParts
+from registry.schemas.parts import SignParts
 from registry.uploads import completing, showing
 
 from tests.integration.harness import MIB, World, sha256

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from registry.schemas.direct import AddFiles, ArchiveSpec, FileSpec, SignParts, StartUpload
+from registry.schemas.direct import AddFiles, FileSpec
 from registry.schemas.forms import FolderForm, SingleForm
+from registry.schemas.parts import SignParts
 from registry.schemas.requests import VersionFields
+from registry.schemas.starting import ArchiveSpec, StartUpload
 from registry.schemas.values import invalid_from
 
 settings.register_profile("unhurried", deadline=None)  # others work on this machine too

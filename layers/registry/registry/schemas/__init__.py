@@ -1,2 +1,3 @@
-"""The contract's plain values. Import the modules, each for itself: `words` (no pydantic), `values`, what
-requests say (`requests`, `forms`, `direct`), what answers look like (`answers`, `uploads`)."""
+"""The contract's plain values. Import the modules, each for itself, as every model costs time to make: `words` (without
+pydantic), `values`, what requests say (`strict`, `requests`, `forms`, `direct`, `starting`, `parts`), and what answers
+look like (`answers`, `uploads`)."""

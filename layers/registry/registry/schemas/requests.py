@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from registry.schemas.strict import Strict
 from registry.schemas.values import (
     MAX_FIELDS_BYTES,
     Description,
@@ -20,12 +21,6 @@ from registry.schemas.values import (
     Text,
 )
 from registry.schemas.words import Framework, ModelType
-
-
-class Strict(BaseModel):
-    """A request body: unknown fields are refused, and nothing is converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class VersionFields(Strict):

@@ -53,8 +53,12 @@ class Fields:
     @classmethod
     def load(cls, stored: dict[str, Any]) -> Fields:
         """As a row holds them. What this release does not know, a newer one wrote before it was rolled back."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in stored.items() if name in known})
+        return cls(**{name: value for name, value in stored.items() if name in cls.names()})
+
+    @classmethod
+    def names(cls) -> set[str]:
+        """Of every field."""
+        return {field.name for field in fields(cls)}
 
     def dump(self) -> dict[str, Any]:
         """The inverse of `load`: what is known, and nothing else."""

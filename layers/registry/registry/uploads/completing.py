@@ -11,7 +11,7 @@ from registry.records import ResultRow, UploadRow
 from registry.settings import MIB, get_settings
 from registry.storage import multiparts, objects
 from registry.storage.client import MultipartMissingError
-from registry.uploads import ending, showing, specs, starting, working
+from registry.uploads import ending, finding, showing, specs, waking, working
 from registry.uploads.leases import OPEN
 from registry.uploads.specs import Result, Spec
 
@@ -23,20 +23,20 @@ _LARGE_BYTES = 1024 * MIB  # more may take longer than the minute that a request
 def complete_upload(*, principal: Principal, upload_id: str) -> UploadRow:
     """Finishes multiparts, and works until the version is published or the request has waited long enough. May be
     repeated. InvalidError `upload_incomplete` names what is missing."""
-    upload = starting.find_upload(principal, upload_id, "write")
+    upload = finding.find_upload(principal, upload_id, "write")
     if upload.status == "ready":
         return upload
-    starting.refuse_ended(upload)
+    finding.refuse_ended(upload)
     deadline = working.request_deadline()
     for _ in range(_LOOKS):
         _refuse_incomplete(upload, _finish_multiparts(upload, deadline))
         actions = [UploadRow.complete.set(True), UploadRow.status.set("processing"), UploadRow.wake.add(1)]
         records.update_if(upload, actions, UploadRow.status.is_in(*OPEN))
         if get_settings().wait_seconds and upload.bytes_total > _LARGE_BYTES:
-            working.start_worker(upload_id)  # which lives longer than this request, and may read for minutes
+            waking.start_worker(upload_id)  # which lives longer than this request, and may read for minutes
             return UploadRow.find(upload.pk) or upload
         if deadline.passed:
-            working.start_worker(upload_id)
+            waking.start_worker(upload_id)
         else:
             working.work(upload_id, deadline)
         upload = working.wait(upload_id, deadline) or upload
@@ -148,7 +148,7 @@ def _forget_multipart(upload: UploadRow, row: ResultRow, slot: str, begun: tuple
 
 def abort_upload(*, principal: Principal, upload_id: str) -> UploadRow:
     """Ends an upload: nothing of it is left, and its version is free. ConflictError once it is ready."""
-    upload = starting.find_upload(principal, upload_id, "write")
+    upload = finding.find_upload(principal, upload_id, "write")
     if upload.status == "ready":
         raise ConflictError("The upload is ready: delete its version instead", code="upload_ready")
     if upload.status in OPEN:

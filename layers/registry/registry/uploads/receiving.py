@@ -10,7 +10,7 @@ from registry.deadlines import Deadline
 from registry.observability import get_logger
 from registry.records import UploadRow
 from registry.storage import objects
-from registry.uploads import working
+from registry.uploads import waking, working
 from registry.uploads.leases import OPEN
 
 _RESERVE_SECONDS = 30  # of a function's life: for what is in flight when it is time to stop
@@ -33,7 +33,7 @@ def receive(event: dict[str, Any], *, seconds: float | None) -> None:
             upload_id = _upload_of(named)
             if upload_id is not None and upload_id not in seen:
                 seen.add(upload_id)
-                if working.wake(upload_id):
+                if waking.wake(upload_id):
                     working.work(upload_id, deadline)
         except Exception as error:  # noqa: BLE001  # the others have to be tried
             get_logger().exception("record not worked on")

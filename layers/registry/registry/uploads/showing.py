@@ -5,21 +5,24 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from registry import naming, records
 from registry.auth import Principal, authorise
 from registry.catalog import reading
 from registry.errors import ConflictError, InvalidError, NotFoundError
 from registry.records import OpenRow, ResultRow, UploadRow
-from registry.schemas.direct import SignParts
 from registry.schemas.uploads import Multipart, PartPut, Put, Upload, UploadArchive, UploadFile
 from registry.schemas.words import FileStatus
 from registry.settings import get_settings
 from registry.storage import multiparts, objects, presigning
 from registry.storage.client import MultipartMissingError
-from registry.uploads import specs, starting
+from registry.uploads import finding, specs
 from registry.uploads.leases import OPEN
 from registry.uploads.specs import Result, Spec
+
+if TYPE_CHECKING:
+    from registry.schemas.parts import SignParts
 
 MAX_URLS = 500
 MAX_PAGE = 1_000
@@ -229,8 +232,8 @@ def begin_multipart(
 
 def sign_parts(*, principal: Principal, upload_id: str, request: SignParts) -> Multipart:
     """URLs of parts that the store takes only with the bytes that hash to the given digests."""
-    upload = starting.find_upload(principal, upload_id, "write")
-    starting.refuse_ended(upload)
+    upload = finding.find_upload(principal, upload_id, "write")
+    finding.refuse_ended(upload)
     key, sk, slot, size = _locate(upload, request.path)
     plan = multiparts.plan_parts(size)
     if size <= plan.part_bytes:
@@ -276,7 +279,7 @@ def get_upload(
     *, principal: Principal, upload_id: str, urls: bool, limit: int, cursor: str | None, state: FileStatus | None
 ) -> tuple[Upload, str | None]:
     """An upload as it is now."""
-    upload = starting.find_upload(principal, upload_id, "write" if urls else "read")
+    upload = finding.find_upload(principal, upload_id, "write" if urls else "read")
     return show(upload, urls=urls, limit=limit, cursor=cursor, state=state)
 
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from typing import TYPE_CHECKING
 
 from registry import archives, naming, records
 from registry.auth import Principal, authorise
 from registry.catalog import reserving
-from registry.errors import ConflictError, InvalidError, NotFoundError, RegistryError
+from registry.errors import ConflictError, InvalidError, RegistryError
 from registry.records import DigestRow, IdempotencyRow, UploadRow, VersionRow
-from registry.schemas.direct import AddFiles, FileSpec, StartUpload
-from registry.schemas.requests import VersionFields
-from registry.schemas.words import MAX_FILES
+from registry.schemas.words import MAX_FILES, Fields
 from registry.settings import get_settings
-from registry.uploads import ending, specs, working
+from registry.uploads import ending, finding, specs, waking
 from registry.uploads.leases import OPEN
 from registry.uploads.specs import Spec
+
+if TYPE_CHECKING:
+    from registry.schemas.direct import AddFiles, FileSpec
+    from registry.schemas.requests import VersionFields
+    from registry.schemas.starting import StartUpload
 
 _MAX_ROWS = 2_000  # of 100 files each: more, and the upload's own row would outgrow DynamoDB's 400 KB
 _LONGEST_NUMBERED = "v" + "9" * 15  # stands for a version without a name until it has one
@@ -41,7 +45,7 @@ def new_upload(
         kind=kind,
         status="uploading",
         prefix="",
-        fields=fields.model_dump(include=set(VersionFields.model_fields), exclude_none=True),
+        fields=fields.model_dump(include=Fields.names(), exclude_none=True),
         created=records.now_text(),
         expires_at=int(now) + get_settings().upload_expires_seconds,
         expires=int(now) + get_settings().upload_expires_seconds + _KEEP_SECONDS,
@@ -86,8 +90,8 @@ def start_upload(*, principal: Principal, request: StartUpload, idempotency_key:
             raise ConflictError("The upload that this Idempotency-Key began has ended", code="idempotency_ended")
         return begun
     if upload.source_rows:
-        working.wake(upload.upload_id)
-        working.start_worker(upload.upload_id)
+        waking.wake(upload.upload_id)
+        waking.start_worker(upload.upload_id)
     return upload
 
 
@@ -209,8 +213,8 @@ def _find_sources(
 
 def add_files(*, principal: Principal, upload_id: str, request: AddFiles) -> UploadRow:
     """Announces more files of an upload that is not yet complete."""
-    upload = find_upload(principal, upload_id, "write")
-    refuse_ended(upload)
+    upload = finding.find_upload(principal, upload_id, "write")
+    finding.refuse_ended(upload)
     if upload.kind != "files" or upload.complete:
         raise ConflictError("Files can be added to an upload of files, before complete", code="upload_complete")
     if upload.file_count + len(request.files) > MAX_FILES:
@@ -245,24 +249,5 @@ def add_files(*, principal: Principal, upload_id: str, request: AddFiles) -> Upl
         records.delete_all(rows)
         raise ConflictError("The upload has changed meanwhile: look at it and try again", code="upload_changed")
     if upload.source_rows:
-        working.start_worker(upload_id)
+        waking.start_worker(upload_id)
     return upload
-
-
-def find_upload(principal: Principal, upload_id: str, action: str) -> UploadRow:
-    """An upload that the caller may see. NotFoundError."""
-    upload = UploadRow.find(f"A#{naming.check_upload_id(upload_id)}")
-    missing = NotFoundError(f"Upload {upload_id!r} not found", code="upload_not_found")
-    if upload is None:
-        raise missing
-    try:
-        authorise(principal, "write" if action == "write" else "read", upload.user_id, upload.model_id)
-    except NotFoundError:
-        raise missing from None
-    return upload
-
-
-def refuse_ended(upload: UploadRow) -> None:
-    """ConflictError for an upload that is no longer open."""
-    if upload.status not in OPEN:
-        raise ConflictError(f"The upload has ended: it is {upload.status}", code="upload_ended")

@@ -10,7 +10,7 @@ from registry.deadlines import Deadline
 from registry.observability import get_logger
 from registry.records import UploadRow, WorkRow
 from registry.settings import get_settings
-from registry.uploads import ending, working
+from registry.uploads import ending, waking
 from registry.uploads.leases import OPEN
 
 _ROWS = 200  # of a shard, a sweep; what is left is due still
@@ -69,8 +69,8 @@ def _look_at_upload(upload: UploadRow, work: WorkRow) -> None:
         ending.fail(upload, code="expired", detail="The upload was not completed in time", status="aborted")
     elif not ending.end_if_dead(upload):
         ending.reschedule(upload, kind="upload", due=_next_look(upload))
-        if upload.lease_until < time.time() and working.wake(upload.upload_id):
-            working.start_worker(upload.upload_id)
+        if upload.lease_until < time.time() and waking.wake(upload.upload_id):
+            waking.start_worker(upload.upload_id)
 
 
 def _next_look(upload: UploadRow) -> float:

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import time
 
-from registry import records, tasks
+from registry import records
 from registry.deadlines import Deadline
 from registry.observability import get_logger
 from registry.records import UploadRow
 from registry.settings import get_settings
-from registry.uploads import ending, promoting, specs, unpacking
+from registry.uploads import ending, promoting, specs, unpacking, waking
 from registry.uploads.leases import OPEN, Lease, LeaseLostError
 
 _HOPS_WITHOUT_PROGRESS = 5
-
-
-def wake(upload_id: str) -> bool:
-    """Counts one more reason to look at an upload, so that whoever works on it looks again. False if it has ended."""
-    row = UploadRow(f"A#{upload_id}", "#")
-    return records.update_if(row, [UploadRow.wake.add(1)], UploadRow.status.is_in(*OPEN))
-
-
-def start_worker(upload_id: str) -> None:
-    """Has a worker look at an upload."""
-    tasks.start_function("receive_upload", {"upload_id": upload_id})
 
 
 def work(upload_id: str, deadline: Deadline) -> None:
@@ -77,7 +66,7 @@ def _hand_over(lease: Lease, *, moved: bool) -> None:
         return
     ours = (UploadRow.fence == int(upload.fence)) & UploadRow.status.is_in(*OPEN)
     if records.update_if(upload, [UploadRow.hops.set(hops), UploadRow.lease_until.set(0)], ours):
-        start_worker(upload.upload_id)
+        waking.start_worker(upload.upload_id)
 
 
 def wait(upload_id: str, deadline: Deadline) -> UploadRow | None:

@@ -1,0 +1,18 @@
+"""Has an upload looked at. Apart from the worker, so that who only wakes it need not import all that it does."""
+
+from __future__ import annotations
+
+from registry import records, tasks
+from registry.records import UploadRow
+from registry.uploads.leases import OPEN
+
+
+def wake(upload_id: str) -> bool:
+    """Counts one more reason to look at an upload, so that whoever works on it looks again. False if it has ended."""
+    row = UploadRow(f"A#{upload_id}", "#")
+    return records.update_if(row, [UploadRow.wake.add(1)], UploadRow.status.is_in(*OPEN))
+
+
+def start_worker(upload_id: str) -> None:
+    """Has a worker look at an upload."""
+    tasks.start_function("receive_upload", {"upload_id": upload_id})
