@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from registry import exports
+from registry.observability import worker
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> None:
     """Builds it, unless somebody does or has."""
-    del context
-    exports.build_archive(event)
+    with worker("build_archive", context):
+        exports.build_archive(event)

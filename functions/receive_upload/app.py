@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from registry.observability import worker
 from registry.uploads import receiving
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> None:
     """Works on what the event names; raises where it should come again."""
-    receiving.receive(event, seconds=receiving.seconds_left(context))
+    with worker("receive_upload", context):
+        receiving.receive(event, seconds=receiving.seconds_left(context))

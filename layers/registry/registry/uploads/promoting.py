@@ -9,7 +9,7 @@ from registry import naming, records
 from registry.catalog import publishing
 from registry.deadlines import Deadline
 from registry.files import StoredFile, find_requirements, parse_requirements
-from registry.observability import get_logger
+from registry.observability import count_bytes, get_logger
 from registry.records import FILES_A_ROW, SpecRow, UploadRow
 from registry.settings import MIB
 from registry.storage import copying, objects
@@ -126,6 +126,7 @@ def _promote_file(lease: Lease, spec: Spec, arrived: StoredObject | None, deadli
     if spec.sha256 is not None and copied.sha256 != spec.sha256:
         objects.delete_object(key)
         return _refuse(arrived, "sha256_mismatch")
+    count_bytes("BytesPromoted", spec.size)
     stored = StoredFile(spec.path, spec.size, copied.sha256, copied.etag, copied.crc32, spec.description)
     return Result("verified", stored)
 

@@ -7,7 +7,7 @@ import time
 from registry import deleting, exports, records
 from registry.catalog import reserving
 from registry.deadlines import Deadline
-from registry.observability import get_logger
+from registry.observability import get_logger, write_work_age
 from registry.records import UploadRow, WorkRow
 from registry.settings import get_settings
 from registry.uploads import ending, waking
@@ -20,19 +20,22 @@ _MAX_RECHECK_SECONDS = 3_600
 def sweep(deadline: Deadline, *, everything: bool = False) -> int:
     """Looks at all that is due; `everything`: at all open uploads, due or not, as after a crash. How many rows. One
     that fails stays due and does not keep the others from being looked at; so does what there was no time for."""
-    looked_at = 0
+    looked_at, oldest = 0, 0.0
     for shard in range(records.WORK_SHARDS):
         due = None if everything else WorkRow.sk < f"{int(time.time()):012d}"
         for work in WorkRow.query(f"WK#{shard}", due, limit=None if everything else _ROWS, consistent_read=True):
+            overdue = time.time() - int(work.sk.split("#")[0])
+            oldest = max(oldest, overdue)
             if deadline.passed:
-                return looked_at
-            if everything and work.kind in ("purge", "archive") and int(work.sk.split("#")[0]) > time.time():
+                break  # the other shards are read all the same, for their oldest row
+            if everything and work.kind in ("purge", "archive") and overdue < 0:
                 continue
             looked_at += 1
             try:
                 _look_at(work, deadline)
             except Exception:  # noqa: BLE001  # it stays due, and the log says why
                 get_logger().exception("sweep failed", kind=work.kind, upload_id=work.upload_id)
+    write_work_age(oldest)
     return looked_at
 
 

@@ -11,7 +11,7 @@ from registry.catalog import changing
 from registry.deadlines import Deadline
 from registry.errors import ArchiveError, InvalidError
 from registry.files import StoredFile
-from registry.observability import get_logger
+from registry.observability import count_bytes, get_logger
 from registry.records import FILES_A_ROW, ResultRow, UploadRow
 from registry.settings import MIB
 from registry.storage import copying, multiparts, objects
@@ -204,4 +204,5 @@ def _write_member(lease: Lease, member: Member, chunks: Iterator[bytes | memoryv
                 writer.write(piece)
         sha256 = decoder.finish()
         etag = writer.finish()
+    count_bytes("BytesUnpacked", member.size)
     return StoredFile(member.path, member.size, sha256, etag, decoder.crc32)

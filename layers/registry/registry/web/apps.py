@@ -25,7 +25,7 @@ from registry.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from registry.observability import get_logger
+from registry.observability import SERVICE, count_bytes, get_logger, trace, write_metrics
 
 STATUS_BY_ERROR: dict[type[RegistryError], int] = {
     InvalidError: 400,
@@ -49,8 +49,14 @@ def create_app(routers: Sequence[APIRouter], *, title: str = "Modelkeep", docs: 
     app.add_exception_handler(RegistryError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_middleware(_Outermost)
+    app.add_middleware(_Outermost, function=_function_of(routers))
     return app
+
+
+def _function_of(routers: Sequence[APIRouter]) -> str:
+    """What logs and metrics call it: the one route's operation, which is also its folder's name."""
+    names = [getattr(route, "operation_id", None) for router in routers for route in router.routes]
+    return names[0] if len(names) == 1 and names[0] else SERVICE
 
 
 class Refusal(BaseModel):
@@ -127,27 +133,31 @@ def _error(
 class _Outermost:
     """Gives every request an id and one log line, and turns what nobody expected into a 500 that tells no cause."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, function: str) -> None:
         self._app = app
+        self._function = function
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        began, status = time.perf_counter(), 0
+        began, status, sent = time.perf_counter(), 0, 0
 
         async def note(message: Message) -> None:
-            nonlocal status
+            nonlocal status, sent
+            sent += len(message.get("body", b""))
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
             await send(message)
 
         log = get_logger()
-        facts: dict[str, Any] = {"request_id": request_id, "method": scope["method"], "path": scope["path"][:500]}
+        facts: dict[str, Any] = {"request_id": request_id, "function": self._function}
+        facts |= {"method": scope["method"], "path": scope["path"][:500]}
         try:
-            await self._app(scope, receive, note)
+            with trace(self._function):
+                await self._app(scope, receive, note)
         except Exception:  # the last line of defence: the cause goes to the log, never to the caller
             log.exception("failed", **facts)
             if status:
@@ -155,10 +165,19 @@ class _Outermost:
             detail = f"Internal error; say request id {request_id} to whoever runs this registry"
             answer = JSONResponse({"detail": detail, "code": "internal", "request_id": request_id}, status_code=500)
             await answer(scope, receive, note)
-        milliseconds = round((time.perf_counter() - began) * 1000, 1)
-        log.info("answered", status=status, code=scope.get("modelkeep.code"), milliseconds=milliseconds, **facts)
+        code, seconds = scope.get("modelkeep.code"), time.perf_counter() - began
+        log.info("answered", status=status, code=code, milliseconds=round(seconds * 1000, 1), **facts)
+        count_bytes("BytesReceived", _length(scope))
+        count_bytes("BytesSent", sent)
+        write_metrics(self._function, seconds=seconds, code=code, failed=status >= 500)
 
 
 def _request_id(scope: Scope) -> str:
     context = scope.get("aws.context")
     return getattr(context, "aws_request_id", None) or uuid.uuid4().hex
+
+
+def _length(scope: Scope) -> int:
+    """How many bytes the request says that it has."""
+    text = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    return int(text) if text.isdigit() else 0
