@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import marshal
 import os
 import platform
 import shutil
@@ -22,22 +24,39 @@ def logical_id(folder: str) -> str:
     return folder.title().replace("_", "") + "Function"
 
 
-def make(target: str, makefile: Path, folder: Path, artifacts: Path) -> None:
-    """As SAM's builder calls it."""
+def make(target: str, makefile: Path, folder: Path, artifacts: Path, runtime: str = "python3.0") -> str:
+    """As SAM's builder calls it; what it says."""
     artifacts.mkdir()
     command = ["make", "--silent", "--makefile", str(makefile), target]
-    subprocess.run(command, cwd=folder, env={**os.environ, "ARTIFACTS_DIR": str(artifacts)}, check=True)
+    environment = {**os.environ, "ARTIFACTS_DIR": str(artifacts), "RUNTIME": runtime}
+    done = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True)
+    return done.stdout + done.stderr
 
 
 def test_the_layer_of_our_code_is_the_package_and_nothing_else(tmp_path: Path):
     layer = ROOT / "layers" / "registry"
-    make("build-RegistryLayer", layer / "Makefile", layer, tmp_path / "layer")
+    said = make("build-RegistryLayer", layer / "Makefile", layer, tmp_path / "layer")
     built = {path.relative_to(tmp_path / "layer" / "python") for path in (tmp_path / "layer").rglob("*.*")}
     assert Path("registry/__init__.py") in built
     assert built == {
         path.relative_to(layer) for path in (layer / "registry").rglob("*.*") if "pycache" not in str(path)
     }
     assert [path.name for path in (tmp_path / "layer" / "python").iterdir()] == ["registry"]
+    assert "No python3.0 on this machine" in said
+
+
+def test_where_the_machine_has_the_targets_python_bytecode_goes_along(tmp_path: Path):
+    layer, here = ROOT / "layers" / "registry", f"python3.{sys.version_info.minor}"
+    made = tmp_path / "layer"
+    assert not make("build-RegistryLayer", layer / "Makefile", layer, made, here)
+    sources = {path.relative_to(made) for path in made.rglob("*.py")}
+    compiled = {Path(importlib.util.source_from_cache(path)).relative_to(made) for path in made.rglob("*.pyc")}
+    assert compiled == sources
+    # It is read though its source was touched since, says where the code lies on Lambda, and has no date in it.
+    settings = made / "python/registry/settings.py"
+    code = Path(importlib.util.cache_from_source(str(settings))).read_bytes()
+    assert int.from_bytes(code[4:8], "little") == 0b01
+    assert marshal.loads(code[16:]).co_filename == "/opt/python/registry/settings.py"
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
