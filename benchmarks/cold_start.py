@@ -19,9 +19,11 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -133,6 +135,7 @@ def main() -> None:
         cold = environment | {"PYTHONPYCACHEPREFIX": f"{folder}/none", "PYTHONDONTWRITEBYTECODE": "1"}
         for name in (BASELINE, *names):  # fills the folder of bytecode
             _measure(name, warm)
+        _keep_stdlib(Path(folder))
         with_bytecode: dict[str, list[dict[str, float]]] = {name: [] for name in (BASELINE, *names)}
         without: dict[str, list[dict[str, float]]] = {name: [] for name in (BASELINE, *names)}
         for run in range(chosen.runs):
@@ -146,6 +149,12 @@ def main() -> None:
     print(table)
     if chosen.write:
         chosen.write.write_text(table + "\n")
+
+
+def _keep_stdlib(folder: Path) -> None:
+    """Without bytecode means: of packages and of our own code. Lambda's standard library has its."""
+    stdlib = Path(sysconfig.get_path("stdlib")).resolve().relative_to("/")
+    shutil.copytree(folder / "warm" / stdlib, folder / "none" / stdlib, ignore=shutil.ignore_patterns("site-packages"))
 
 
 def _environment(endpoint: str) -> dict[str, str]:
