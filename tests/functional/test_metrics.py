@@ -44,7 +44,7 @@ def test_an_answer_is_one_line_with_count_latency_and_bytes(api, metrics):
     answer = api.single(content=b"x" * 1000)
     ok(answer)
     (line,) = metrics()
-    assert dimensions(line) == {"service", "function"}
+    assert dimensions(line) == {"service"}
     assert (line["service"], line["function"]) == ("modelkeep", "upload_single")
     assert units(line) == {
         "Requests": "Count",
@@ -67,6 +67,13 @@ def test_a_refusal_is_counted_by_its_code_alone(api, metrics):
     assert requests["function"] == "get_model" and requests["Failures"] == [0.0]
     assert dimensions(refusals) == {"service", "code"}
     assert refusals["code"] == "model_not_found" and units(refusals) == {"Refusals": "Count"}
+
+
+def test_the_service_is_the_installation(api, metrics, monkeypatch):
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "models-prod")
+    ok(api.list())
+    (line,) = metrics()
+    assert line["service"] == "models-prod"
 
 
 def test_a_failure_is_counted_and_is_no_refusal(api, metrics, monkeypatch):
@@ -131,7 +138,7 @@ def test_the_sweep_says_how_long_the_oldest_row_is_overdue(api, metrics, move_cl
     sweep()
     (age,) = [line for line in metrics() if "OldestWorkAge" in line]
     assert 900 < age["OldestWorkAge"][0] < 960
-    assert units(age) == {"OldestWorkAge": "Seconds"}
+    assert units(age) == {"OldestWorkAge": "Seconds"} and dimensions(age) == {"service"}
 
 
 def test_a_sweep_without_time_still_says_so(api, metrics, move_clock, no_time):

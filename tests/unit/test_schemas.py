@@ -14,6 +14,7 @@ from registry.schemas.parts import SignParts
 from registry.schemas.requests import VersionFields
 from registry.schemas.starting import ArchiveSpec, StartUpload
 from registry.schemas.values import invalid_from
+from registry.schemas.words import Fields
 
 settings.register_profile("unhurried", deadline=None)  # others work on this machine too
 settings.load_profile("unhurried")
@@ -277,3 +278,15 @@ def test_sizes_digests_and_part_numbers_have_bounds():
 def test_a_refusal_is_short_however_much_is_wrong():
     assert len(refusal(VersionFields, {f"field{number}": 1 for number in range(10_000)})) < 1_200
     assert len(refusal(VersionFields, {"tags": [1] * 900})) < 1_200
+
+
+def test_the_plain_fields_are_the_fields_of_requests():
+    assert Fields.names() == set(VersionFields.model_fields)
+    given = {"name": "n", "tags": ["a"], "test_accuracy": 0.5, "is_active": False, "custom_metadata": {"k": [1]}}
+    assert Fields.load(VersionFields(**given).model_dump()).dump() == given
+    assert Fields.load({}).dump() == {}
+    assert set(Fields().all().values()) == {None}
+
+
+def test_a_field_of_a_newer_release_is_passed_over():
+    assert Fields.load({"name": "n", "unheard_of": 1}).dump() == {"name": "n"}

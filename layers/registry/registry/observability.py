@@ -21,17 +21,21 @@ from aws_lambda_powertools import Logger
 if TYPE_CHECKING:
     from aws_lambda_powertools import Tracer
 
-SERVICE = "modelkeep"
 Moved = Literal["BytesReceived", "BytesSent", "BytesPromoted", "BytesUnpacked"]
 
 _moved: Counter[str] = Counter()  # since the last line of metrics
 _lock = threading.Lock()  # workers move many files at once
 
 
+def service() -> str:
+    """What tells one installation's logs and metrics from another's; the template says its stack's name."""
+    return os.environ.get("POWERTOOLS_SERVICE_NAME") or "modelkeep"
+
+
 @cache
 def get_logger() -> Logger:
     """The process's logger."""
-    return Logger(service=SERVICE, use_rfc3339=True)
+    return Logger(service=service(), use_rfc3339=True)
 
 
 def count_bytes(name: Moved, count: int) -> None:
@@ -42,23 +46,24 @@ def count_bytes(name: Moved, count: int) -> None:
 
 
 def write_metrics(function: str, *, seconds: float, code: str | None = None, failed: bool = False) -> None:
-    """The metrics of one invocation of `function` (our own name of it, as the physical one differs by stack); `code` is
-    that of a refusal. Whatever goes wrong here is logged and fails nothing."""
+    """The metrics of one invocation; `code` is that of a refusal. `function` is in the line for queries of logs and no
+    dimension: every combination of dimensions is paid for, and Lambda's own metrics of each function are not. Whatever
+    goes wrong here is logged and fails nothing."""
     if not _metrics_wanted():
         return
     with _lock:
         moved = dict(_moved)
         _moved.clear()
     values = {"Requests": 1.0, "Latency": seconds * 1000, "Failures": float(failed), **moved}
-    _write(values, function=function)
+    _write(values, function)
     if code is not None and not failed:
-        _write({"Refusals": 1.0}, code=code)  # a line of its own: every combination of dimensions is paid for
+        _write({"Refusals": 1.0}, function, code=code)
 
 
 def write_work_age(seconds: float) -> None:
     """How long the oldest work row has been overdue: what grows while the sweep does not keep up."""
     if _metrics_wanted():
-        _write({"OldestWorkAge": max(0.0, seconds)}, function="sweep_uploads")
+        _write({"OldestWorkAge": max(0.0, seconds)}, "sweep_uploads")
 
 
 def _metrics_wanted() -> bool:
@@ -71,11 +76,12 @@ def _unit(name: str) -> str:
     return {"Latency": "Milliseconds", "OldestWorkAge": "Seconds"}.get(name, "Count")
 
 
-def _write(values: dict[str, float], **dimensions: str) -> None:
+def _write(values: dict[str, float], function: str, **dimensions: str) -> None:
     try:
         from aws_lambda_powertools.metrics import EphemeralMetrics
 
-        metrics = EphemeralMetrics(service=SERVICE)
+        metrics = EphemeralMetrics(service=service())
+        metrics.add_metadata("function", function)
         for name, value in dimensions.items():
             metrics.add_dimension(name, value)
         for name, number in values.items():
@@ -118,7 +124,7 @@ def trace(name: str) -> AbstractContextManager[Any]:
 def _tracer() -> Tracer:
     from aws_lambda_powertools import Tracer  # and with it X-Ray's SDK: docs/cold-start.md says what that costs
 
-    tracer = Tracer(service=SERVICE, auto_patch=False)
+    tracer = Tracer(service=service(), auto_patch=False)
     # Where a thread has no trace of its own: not an error, and not worth a log line each.
     tracer.provider.configure(context_missing="IGNORE_ERROR")  # type: ignore[attr-defined]  # it is the SDK's recorder
     tracer.patch(["botocore"])

@@ -25,7 +25,7 @@ from registry.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from registry.observability import SERVICE, count_bytes, get_logger, trace, write_metrics
+from registry.observability import count_bytes, get_logger, trace, write_metrics
 
 STATUS_BY_ERROR: dict[type[RegistryError], int] = {
     InvalidError: 400,
@@ -56,7 +56,7 @@ def create_app(routers: Sequence[APIRouter], *, title: str = "Modelkeep", docs: 
 def _function_of(routers: Sequence[APIRouter]) -> str:
     """What logs and metrics call it: the one route's operation, which is also its folder's name."""
     names = [getattr(route, "operation_id", None) for router in routers for route in router.routes]
-    return names[0] if len(names) == 1 and names[0] else SERVICE
+    return names[0] if len(names) == 1 and names[0] else "all"
 
 
 class Refusal(BaseModel):
