@@ -677,3 +677,74 @@ def test_errors_that_nobody_knows_are_passed_on(store: str, prefix: str, monkeyp
     ):
         with pytest.raises(ClientError, match="AccessDenied"):
             work()
+
+
+# -- versions of objects ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[True, False], ids=["versioned", "plain"])
+def versioned(request: pytest.FixtureRequest, store: str, user_id: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Whether the bucket keeps versions: one of the test's own."""
+    monkeypatch.setenv("REGISTRY_BUCKET", user_id)
+    settings.get_settings.cache_clear()
+    s3().create_bucket(Bucket=user_id)
+    if request.param:
+        s3().put_bucket_versioning(Bucket=user_id, VersioningConfiguration={"Status": "Enabled"})
+    yield request.param
+    objects.delete_versions(f"models/{user_id}/")
+    s3().delete_bucket(Bucket=user_id)
+
+
+def kept(prefix: str) -> list[str]:
+    """The keys of all versions and delete markers."""
+    page = s3().list_object_versions(Bucket=bucket(), Prefix=prefix)
+    return [each["Key"] for each in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]]
+
+
+def test_deleted_for_good(versioned: bool, prefix: str) -> None:
+    for name in ("v1/a", "v1/b c+d/ü", "v10/a", "v1.zip", "v1.zip2"):
+        put(prefix + name, b"first")
+        put(prefix + name, b"second")
+    assert objects.delete_objects([f"{prefix}v1/a"]) == 1
+    put(f"{prefix}v10/b", b"gone")
+    objects.delete_object(f"{prefix}v10/b")
+    inside, before = len(kept(f"{prefix}v1/")), len(kept(f"{prefix}v10/"))
+    assert inside == (5 if versioned else 1), "two versions each, and a marker"
+    assert not objects.delete_versions(f"{prefix}v1/", until=lambda: True), "the time was over before"
+    assert len(kept(f"{prefix}v1/")) == inside
+    assert objects.delete_versions(f"{prefix}v1/")
+    assert kept(f"{prefix}v1/") == []
+    assert list(objects.list_objects(f"{prefix}v1/")) == []
+    assert objects.delete_versions(f"{prefix}v1.zip")
+    assert f"{prefix}v1.zip" not in kept(prefix)
+    assert f"{prefix}v1.zip2" in kept(prefix)
+    assert len(kept(f"{prefix}v10/")) == before
+    assert objects.read_range(f"{prefix}v10/a", 0, 6) == b"second"
+    assert objects.delete_versions(f"{prefix}v1/"), "nothing is left, which is no error"
+
+
+def test_ordinary_delete_can_be_undone_in_a_versioned_bucket(versioned: bool, prefix: str) -> None:
+    """The restore window: what deletes of ours leave behind there."""
+    put(f"{prefix}v1/a", b"bytes")
+    assert objects.delete_prefix(f"{prefix}v1/")
+    assert objects.find_object(f"{prefix}v1/a") is None
+    versions = s3().list_object_versions(Bucket=bucket(), Prefix=prefix).get("Versions", [])
+    assert len(versions) == (1 if versioned else 0)
+    for version in versions:
+        found = s3().get_object(Bucket=bucket(), Key=version["Key"], VersionId=version["VersionId"])
+        assert found["Body"].read() == b"bytes"
+
+
+def test_more_versions_than_a_page(versioned: bool, prefix: str, store: str) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda number: put(f"{prefix}v1/{number:04d}", b"x"), [*range(1_010), *range(5)]))
+    assert objects.delete_versions(f"{prefix}v1/")
+    assert kept(f"{prefix}v1/") == []
+
+
+def test_versions_of_a_place_that_says_too_little_are_not_deleted(store: str) -> None:
+    for bad in ("", "/", "models/", "models", "x/"):
+        with pytest.raises(ValueError, match="refusing"):
+            objects.delete_versions(bad)
