@@ -9,6 +9,7 @@ from registry import naming
 from registry.deadlines import Deadline
 from registry.observability import get_logger
 from registry.records import UploadRow
+from registry.settings import get_settings
 from registry.storage import objects
 from registry.uploads import working
 from registry.uploads.leases import OPEN
@@ -23,12 +24,12 @@ def seconds_left(context: Any) -> float | None:
 
 
 def receive(event: dict[str, Any], *, seconds: float | None) -> None:
-    """An S3 event, or `{"upload_id": …}` from one of our own. Each record stands alone: the last error is raised when
-    all have been tried, so that the event comes again."""
+    """An S3 event, straight or by EventBridge, or `{"upload_id": …}` from one of our own. Each record stands alone: the
+    last error is raised when all have been tried, so that the event comes again."""
     deadline = Deadline(seconds)
     failure: Exception | None = None
     seen: set[str] = set()
-    for named in [event] if "upload_id" in event else event.get("Records") or ():
+    for named in [event] if "upload_id" in event or "detail" in event else event.get("Records") or ():
         try:
             upload_id = _upload_of(named)
             if upload_id is not None and upload_id not in seen:
@@ -42,11 +43,23 @@ def receive(event: dict[str, Any], *, seconds: float | None) -> None:
         raise failure
 
 
+def read_record(record: dict[str, Any]) -> tuple[str | None, str]:
+    """Bucket and key of a created object: by S3's own notification, where the key is URL-encoded, or by EventBridge's
+    `Object Created`, where it is not. A KeyError for what is neither."""
+    if "detail" in record:
+        return record["detail"]["bucket"]["name"], record["detail"]["object"]["key"]
+    named = record["s3"]
+    return named.get("bucket", {}).get("name"), unquote_plus(named["object"]["key"])
+
+
 def _upload_of(record: dict[str, Any]) -> str | None:
     """The upload that a record is about. An object that belongs to no open upload is nobody's, and goes."""
     if "upload_id" in record:
         return naming.check_upload_id(str(record["upload_id"]))
-    key = unquote_plus(record["s3"]["object"]["key"])
+    bucket, key = read_record(record)
+    if bucket not in (None, get_settings().bucket):
+        get_logger().warning("event of another bucket", bucket=bucket)
+        return None
     parsed = naming.parse_inbox_key(key)
     if parsed is None:
         get_logger().debug("event of no upload", key=key[:200])
