@@ -12,6 +12,7 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 from registry import settings
+from registry.errors import UnavailableError
 from registry.storage import copying, multiparts, objects, presigning
 from registry.storage.client import (
     MultipartMissingError,
@@ -748,3 +749,82 @@ def test_versions_of_a_place_that_says_too_little_are_not_deleted(store: str) ->
     for bad in ("", "/", "models/", "models", "x/"):
         with pytest.raises(ValueError, match="refusing"):
             objects.delete_versions(bad)
+
+
+# -- the claim on the inbox -------------------------------------------------------------------------------------------
+
+
+def test_of_many_that_claim_at_once_one_has_it(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from registry import naming
+    from registry.storage import claiming
+
+    for number in range(5):
+        monkeypatch.setenv("REGISTRY_INBOX_PREFIX", f"claims/{os.urandom(4).hex()}-{number}/inbox/")
+        settings.get_settings.cache_clear()
+
+        def put_claim(name: int) -> bool:
+            try:
+                s3().put_object(Bucket=bucket(), Key=naming.claim_key(), Body=str(name).encode(), IfNoneMatch="*")
+            except ClientError as error:
+                assert error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412)
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            won = list(pool.map(put_claim, range(8)))
+        if store != "moto":  # it looks first and writes then
+            assert won.count(True) == 1
+        with pytest.raises(UnavailableError):
+            claiming.claim_inbox(lambda _: False)
+        objects.delete_object(naming.claim_key())
+        claiming.claim_inbox(lambda _: False)
+        claiming.claim_inbox.cache_clear()
+        claiming.claim_inbox(lambda _: False)
+        claiming.claim_inbox.cache_clear()
+        objects.delete_object(naming.claim_key())
+
+
+# -- a KMS key --------------------------------------------------------------------------------------------------------
+
+
+def test_all_that_is_written_is_encrypted_with_the_key_that_is_set(
+    on_moto: None, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """moto alone knows keys."""
+    plain = put(f"{prefix}plain", b"x")
+    large = put(f"{prefix}large", bytes(6 * MIB))
+    arn = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+    monkeypatch.setenv("REGISTRY_KMS_KEY", arn)
+    settings.get_settings.cache_clear()
+
+    def key_of(name: str) -> str | None:
+        head = s3().head_object(Bucket=bucket(), Key=prefix + name)
+        assert head.get("ServerSideEncryption", "AES256") == ("aws:kms" if "SSEKMSKeyId" in head else "AES256")
+        return head.get("SSEKMSKeyId")
+
+    assert key_of("plain") is None
+    put(f"{prefix}put", b"x")
+    copying.copy_hashed(plain, f"{prefix}hashed")
+    copying.copy_plain(plain, f"{prefix}copied")
+    assert copying.copy_hashed(large, f"{prefix}hashed-large").sha256 == sha256(bytes(6 * MIB))
+    multipart = multiparts.create_multipart(f"{prefix}parts")
+    part = put_part(f"{prefix}parts", multipart, 1, b"x", sha=False)
+    multiparts.complete_multipart(f"{prefix}parts", multipart, [part])
+    with ObjectWriter(f"{prefix}written", 9 * MIB) as writer:
+        writer.write(bytes(9 * MIB))
+        writer.finish()
+    for name in ("put", "hashed", "copied", "hashed-large", "parts", "written"):
+        assert key_of(name) == arn, name
+    url, headers = presigning.presign_put(f"{prefix}sent", size=1, sha256=sha256(b"x"))
+    assert set(headers) == {
+        "x-amz-checksum-sha256",
+        "x-amz-server-side-encryption",
+        "x-amz-server-side-encryption-aws-kms-key-id",
+    }
+    signed = parse_qs(urlsplit(url).query)["X-Amz-SignedHeaders"][0].split(";")
+    assert set(headers) <= set(signed), "whoever leaves them out is refused by the store"
+    assert presigning.presign_part(f"{prefix}parts", "id", 1, size=1, sha256=None)[1] == {}
+    assert requests.put(url, data=b"x", headers=headers, timeout=10).status_code == 200
+    assert key_of("sent") == arn

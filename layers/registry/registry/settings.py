@@ -64,6 +64,11 @@ class Settings:
         return "models/"
 
     @property
+    def installation_name(self) -> str:
+        """`installation`, or the table's name."""
+        return self.installation or self.table
+
+    @property
     def origins(self) -> tuple[str, ...]:
         """`cors_origins`, one by one."""
         return tuple(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())

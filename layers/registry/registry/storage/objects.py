@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from registry.storage.client import base64_of_hex, bucket, s3, translate
+from registry.storage.client import base64_of_hex, bucket, encryption, s3, translate
 
 CHUNK_BYTES = 1024 * 1024
 CONTENT_TYPE = "application/octet-stream"  # of every object of ours: no browser shall run what a stranger uploaded
@@ -85,7 +85,12 @@ def put_object(key: str, data: bytes, *, sha256: str | None = None) -> str:
     """Writes a small object; the store checks its SHA-256 before it answers. The ETag."""
     digest = sha256 or hashlib.sha256(data).hexdigest()
     answer = s3().put_object(
-        Bucket=bucket(), Key=key, Body=data, ContentType=CONTENT_TYPE, ChecksumSHA256=base64_of_hex(digest)
+        Bucket=bucket(),
+        Key=key,
+        Body=data,
+        ContentType=CONTENT_TYPE,
+        ChecksumSHA256=base64_of_hex(digest),
+        **encryption(),
     )
     return answer["ETag"].strip('"')
 

@@ -7,11 +7,12 @@ from urllib.parse import unquote_plus
 
 from registry import naming
 from registry.deadlines import Deadline
+from registry.errors import UnavailableError
 from registry.observability import get_logger
 from registry.records import UploadRow
 from registry.settings import get_settings
 from registry.storage import objects
-from registry.uploads import working
+from registry.uploads import inbox, working
 from registry.uploads.leases import OPEN
 
 _RESERVE_SECONDS = 30  # of a function's life: for what is in flight when it is time to stop
@@ -65,7 +66,18 @@ def _upload_of(record: dict[str, Any]) -> str | None:
         get_logger().debug("event of no upload", key=key[:200])
         return None
     upload = UploadRow.find(f"A#{parsed.upload_id}")
-    if upload is None or upload.user_id != parsed.user_id or upload.status not in OPEN:
-        objects.delete_object(key)
+    known = upload is not None and upload.user_id == parsed.user_id
+    if upload is None or not known or upload.status not in OPEN:
+        if known or _inbox_is_ours():
+            objects.delete_object(key)
         return None
     return parsed.upload_id
+
+
+def _inbox_is_ours() -> bool:
+    try:
+        inbox.claim()
+    except UnavailableError as refusal:
+        get_logger().warning("event of another's inbox", code=refusal.code, detail=refusal.detail)
+        return False
+    return True
