@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.functional.kit import ok, refused
@@ -112,15 +115,18 @@ def test_without_named_origins_nothing_is_said(api, fresh):
 
 def test_where_one_app_answers_all_it_answers_preflights_too(setting):
     from registry.web import create_app
-    from starlette.testclient import TestClient
 
     setting(cors_origins=ORIGIN)
-    client = TestClient(create_app([importlib.import_module("functions.delete_model.app").router]))
-    asked = {"Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "authorization"}
-    answered = client.options("/ai-models/alice/bert", headers={"Origin": ORIGIN, **asked})
+    app = create_app([importlib.import_module("functions.delete_model.app").router])
+
+    async def preflight(origin: str) -> httpx.Response:
+        asked = {"Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "authorization"}
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+            return await client.options("/ai-models/alice/bert", headers={"Origin": origin, **asked})
+
+    with ThreadPoolExecutor(1) as pool:  # a thread of its own, so that this one keeps its event loop for Mangum
+        answered, other = pool.map(lambda origin: asyncio.run(preflight(origin)), (ORIGIN, OTHER))
     assert answered.status_code == 200
-    for name, value in answer()["headers"].items():
-        if name in ("Access-Control-Allow-Origin", "Access-Control-Allow-Methods", "Access-Control-Max-Age"):
-            assert answered.headers[name] == value
-    answered = client.options("/ai-models/alice/bert", headers={"Origin": OTHER, **asked})
-    assert "Access-Control-Allow-Origin" not in answered.headers
+    for name in ("Access-Control-Allow-Origin", "Access-Control-Allow-Methods", "Access-Control-Max-Age"):
+        assert answered.headers[name] == answer()["headers"][name]
+    assert "Access-Control-Allow-Origin" not in other.headers

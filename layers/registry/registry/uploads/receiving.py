@@ -35,8 +35,9 @@ def receive(event: dict[str, Any], *, seconds: float | None) -> None:
             upload_id = _upload_of(named)
             if upload_id is not None and upload_id not in seen:
                 seen.add(upload_id)
-                if working.wake(upload_id):
-                    working.work(upload_id, deadline)
+                upload = working.wake(upload_id)
+                if upload is not None and not working.work(upload_id, deadline):
+                    working.watch(upload)
         except Exception as error:  # noqa: BLE001  # the others have to be tried
             get_logger().exception("record not worked on")
             failure = error
