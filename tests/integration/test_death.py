@@ -363,7 +363,7 @@ def test_retry_that_finds_the_dead_ones_lease_is_not_lost(world: World) -> None:
     world.receive(event)
     world.receive(event)
     assert world.get("zipped") is None
-    world.clock.forward(10)
+    world.clock.forward(get_settings().lease_seconds + 2)
     world.sweep()
     world.verify("zipped", "v1", MEMBERS)
     world.recover()

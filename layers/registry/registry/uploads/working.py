@@ -39,10 +39,11 @@ def work(upload_id: str, deadline: Deadline) -> bool:
 
 
 def watch(upload: UploadRow) -> None:
-    """Has the sweep look as soon as the lease can have run out that somebody holds now: if that one is dead, the event
-    that found it held was its retry, and the last there is."""
-    due = int(upload.lease_until) + 1
-    if upload.due is not None and int(upload.due.split("#")[0]) > due + get_settings().lease_seconds:
+    """Has the sweep look as soon as the lease has run out for certain that somebody holds now: if that one is dead, the
+    event that found it held was its retry, and the last there is."""
+    lease = get_settings().lease_seconds
+    due = int(time.time()) + lease + 1
+    if upload.due is not None and int(upload.due.split("#")[0]) > due + lease:
         ending.reschedule(upload, kind="upload", due=due)
 
 
