@@ -14,7 +14,7 @@ from registry.errors import ConflictError, InvalidError, RegistryError
 from registry.records import DigestRow, IdempotencyRow, UploadRow, VersionRow
 from registry.schemas.words import MAX_FILES, Fields
 from registry.settings import get_settings
-from registry.uploads import ending, finding, specs, waking
+from registry.uploads import ending, finding, inbox, specs, waking
 from registry.uploads.leases import OPEN
 from registry.uploads.specs import Spec
 
@@ -71,6 +71,7 @@ def start_upload(*, principal: Principal, request: StartUpload, idempotency_key:
         fields=request,
     )
     prepared = _prepare(principal, upload, request)  # refuses what is wrong; from here on things are written
+    inbox.claim()
     if version is not None:
         reserving.note_highest(user_id, model_id, version)
     else:

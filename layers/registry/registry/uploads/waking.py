@@ -7,10 +7,11 @@ from registry.records import UploadRow
 from registry.uploads.leases import OPEN
 
 
-def wake(upload_id: str) -> bool:
-    """Counts one more reason to look at an upload, so that whoever works on it looks again. False if it has ended."""
+def wake(upload_id: str) -> UploadRow | None:
+    """Counts one more reason to look at an upload, so that whoever works on it looks again. The upload, or None if it
+    has ended."""
     row = UploadRow(f"A#{upload_id}", "#")
-    return records.update_if(row, [UploadRow.wake.add(1)], UploadRow.status.is_in(*OPEN))
+    return row if records.update_if(row, [UploadRow.wake.add(1)], UploadRow.status.is_in(*OPEN)) else None
 
 
 def start_worker(upload_id: str) -> None:
