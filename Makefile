@@ -9,7 +9,7 @@ LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run minio test test-long check lint build format lock clean local-environment dev-environment sam-environment \
+.PHONY: help run local invoke minio test test-local test-long check lint build format lock clean local-environment dev-environment sam-environment \
 	checkov-environment ministack-environment
 
 # $(call install,LOCK,FOLDER): the environment FOLDER with what requirements/LOCK.txt pins. The copy of the lock that is
@@ -37,11 +37,20 @@ help: ## list the targets
 run: local-environment ## the whole registry on http://localhost:8000 (MODELKEEP_PORT, MODELKEEP_DATA, STORE=minio); Ctrl-C stops it
 	@PYTHONPATH=.:layers/registry MODELKEEP_STORE=$(STORE) exec $(PY) -m local
 
+local: local-environment sam-environment ## the functions as Lambda runs them: SAM, MinIO, DynamoDB Local; needs Docker; Ctrl-C stops it
+	@PYTHONPATH=.:layers/registry exec $(PY) -m local.sam_service
+
+invoke: local-environment sam-environment ## call one function once: make invoke FUNCTION=get_model
+	@PYTHONPATH=.:layers/registry exec $(PY) -m local.sam_service invoke $(FUNCTION)
+
 minio: local-environment ## MinIO for STORE=minio, `make local` and the tests: built once with Go, unless it is on the PATH
 	@PYTHONPATH=. $(PY) -m local.minio
 
 test: dev-environment ## all tests but the long ones
 	$(PY) -m pytest -m "not long"
+
+test-local: dev-environment sam-environment minio ## `make local`, and the end-to-end suite over it; needs Docker
+	@PYTHONPATH=.:layers/registry $(PY) -m tests.sam
 
 test-long: dev-environment ## the tests that take minutes
 	$(PY) -m pytest -m long

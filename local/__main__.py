@@ -56,7 +56,7 @@ def _arguments() -> tuple[str, Ports, Path, str]:
         "--port",
         type=int,
         default=os.environ.get("MODELKEEP_PORT") or DEFAULT_BASE,
-        help="the API's port; S3, DynamoDB and inner ports are the 11 after it (MODELKEEP_PORT; %(default)s)",
+        help="the API's port; S3, DynamoDB and inner ports are the 12 after it (MODELKEEP_PORT; %(default)s)",
     )
     parser.add_argument(
         "--data",
