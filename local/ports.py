@@ -19,7 +19,7 @@ class PortTakenError(Exception):
 
 @dataclass(frozen=True)
 class Ports:
-    """Every port that a stack opens, all on 127.0.0.1. From `master` on they are inner to SeaweedFS, the last to SAM."""
+    """Every port that a stack opens, all on 127.0.0.1: from `master` on inner to SeaweedFS, the last to SAM."""
 
     api: int
     s3: int
