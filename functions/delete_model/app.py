@@ -20,10 +20,11 @@ def delete_model(
     model_id: str,
     version: str | None = None,
     every: Annotated[bool, Query(alias="all", description="all versions of the model")] = False,
+    purge: Annotated[bool, Query(description="for good: not even a versioned bucket can bring it back")] = False,
 ) -> Deleted:
     """Delete a version with all its files; 202 where that takes longer than a request may."""
     deleted, gone = deleting.delete_model(
-        principal=principal, user_id=user_id, model_id=model_id, version=version, every=every
+        principal=principal, user_id=user_id, model_id=model_id, version=version, every=every, purge=purge
     )
     response.status_code = 200 if gone else 202
     return deleted

@@ -12,6 +12,7 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 from registry import settings
+from registry.errors import UnavailableError
 from registry.storage import copying, multiparts, objects, presigning
 from registry.storage.client import (
     MultipartMissingError,
@@ -677,3 +678,153 @@ def test_errors_that_nobody_knows_are_passed_on(store: str, prefix: str, monkeyp
     ):
         with pytest.raises(ClientError, match="AccessDenied"):
             work()
+
+
+# -- versions of objects ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[True, False], ids=["versioned", "plain"])
+def versioned(request: pytest.FixtureRequest, store: str, user_id: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Whether the bucket keeps versions: one of the test's own."""
+    monkeypatch.setenv("REGISTRY_BUCKET", user_id)
+    settings.get_settings.cache_clear()
+    s3().create_bucket(Bucket=user_id)
+    if request.param:
+        s3().put_bucket_versioning(Bucket=user_id, VersioningConfiguration={"Status": "Enabled"})
+    yield request.param
+    objects.delete_versions(f"models/{user_id}/")
+    s3().delete_bucket(Bucket=user_id)
+
+
+def kept(prefix: str) -> list[str]:
+    """The keys of all versions and delete markers."""
+    page = s3().list_object_versions(Bucket=bucket(), Prefix=prefix)
+    return [each["Key"] for each in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]]
+
+
+def test_deleted_for_good(versioned: bool, prefix: str) -> None:
+    for name in ("v1/a", "v1/b c+d/ü", "v10/a", "v1.zip", "v1.zip2"):
+        put(prefix + name, b"first")
+        put(prefix + name, b"second")
+    assert objects.delete_objects([f"{prefix}v1/a"]) == 1
+    put(f"{prefix}v10/b", b"gone")
+    objects.delete_object(f"{prefix}v10/b")
+    inside, before = len(kept(f"{prefix}v1/")), len(kept(f"{prefix}v10/"))
+    assert inside == (5 if versioned else 1), "two versions each, and a marker"
+    assert not objects.delete_versions(f"{prefix}v1/", until=lambda: True), "the time was over before"
+    assert len(kept(f"{prefix}v1/")) == inside
+    assert objects.delete_versions(f"{prefix}v1/")
+    assert kept(f"{prefix}v1/") == []
+    assert list(objects.list_objects(f"{prefix}v1/")) == []
+    assert objects.delete_versions(f"{prefix}v1.zip")
+    assert f"{prefix}v1.zip" not in kept(prefix)
+    assert f"{prefix}v1.zip2" in kept(prefix)
+    assert len(kept(f"{prefix}v10/")) == before
+    assert objects.read_range(f"{prefix}v10/a", 0, 6) == b"second"
+    assert objects.delete_versions(f"{prefix}v1/"), "nothing is left, which is no error"
+
+
+def test_ordinary_delete_can_be_undone_in_a_versioned_bucket(versioned: bool, prefix: str) -> None:
+    """The restore window: what deletes of ours leave behind there."""
+    put(f"{prefix}v1/a", b"bytes")
+    assert objects.delete_prefix(f"{prefix}v1/")
+    assert objects.find_object(f"{prefix}v1/a") is None
+    versions = s3().list_object_versions(Bucket=bucket(), Prefix=prefix).get("Versions", [])
+    assert len(versions) == (1 if versioned else 0)
+    for version in versions:
+        found = s3().get_object(Bucket=bucket(), Key=version["Key"], VersionId=version["VersionId"])
+        assert found["Body"].read() == b"bytes"
+
+
+def test_more_versions_than_a_page(versioned: bool, prefix: str, store: str) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda number: put(f"{prefix}v1/{number:04d}", b"x"), [*range(1_010), *range(5)]))
+    assert objects.delete_versions(f"{prefix}v1/")
+    assert kept(f"{prefix}v1/") == []
+
+
+def test_versions_of_a_place_that_says_too_little_are_not_deleted(store: str) -> None:
+    for bad in ("", "/", "models/", "models", "x/"):
+        with pytest.raises(ValueError, match="refusing"):
+            objects.delete_versions(bad)
+
+
+# -- the claim on the inbox -------------------------------------------------------------------------------------------
+
+
+def test_of_many_that_claim_at_once_one_has_it(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from registry import naming
+    from registry.storage import claiming
+
+    for number in range(5):
+        monkeypatch.setenv("REGISTRY_INBOX_PREFIX", f"claims/{os.urandom(4).hex()}-{number}/inbox/")
+        settings.get_settings.cache_clear()
+
+        def put_claim(name: int) -> bool:
+            try:
+                s3().put_object(Bucket=bucket(), Key=naming.claim_key(), Body=str(name).encode(), IfNoneMatch="*")
+            except ClientError as error:
+                assert error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412)
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            won = list(pool.map(put_claim, range(8)))
+        if store != "moto":  # it looks first and writes then
+            assert won.count(True) == 1
+        with pytest.raises(UnavailableError):
+            claiming.claim_inbox(lambda _: False)
+        objects.delete_object(naming.claim_key())
+        claiming.claim_inbox(lambda _: False)
+        claiming.claim_inbox.cache_clear()
+        claiming.claim_inbox(lambda _: False)
+        claiming.claim_inbox.cache_clear()
+        objects.delete_object(naming.claim_key())
+
+
+# -- a KMS key --------------------------------------------------------------------------------------------------------
+
+
+def test_all_that_is_written_is_encrypted_with_the_key_that_is_set(
+    on_moto: None, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """moto alone knows keys."""
+    plain = put(f"{prefix}plain", b"x")
+    large = put(f"{prefix}large", bytes(6 * MIB))
+    arn = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+    monkeypatch.setenv("REGISTRY_KMS_KEY", arn)
+    settings.get_settings.cache_clear()
+
+    def key_of(name: str) -> str | None:
+        head = s3().head_object(Bucket=bucket(), Key=prefix + name)
+        assert head.get("ServerSideEncryption", "AES256") == ("aws:kms" if "SSEKMSKeyId" in head else "AES256")
+        return head.get("SSEKMSKeyId")
+
+    assert key_of("plain") is None
+    put(f"{prefix}put", b"x")
+    copying.copy_hashed(plain, f"{prefix}hashed")
+    copying.copy_plain(plain, f"{prefix}copied")
+    assert copying.copy_hashed(large, f"{prefix}hashed-large").sha256 == sha256(bytes(6 * MIB))
+    multipart = multiparts.create_multipart(f"{prefix}parts")
+    part = put_part(f"{prefix}parts", multipart, 1, b"x", sha=False)
+    multiparts.complete_multipart(f"{prefix}parts", multipart, [part])
+    with ObjectWriter(f"{prefix}written", 9 * MIB) as writer:
+        writer.write(bytes(9 * MIB))
+        writer.finish()
+    for name in ("put", "hashed", "copied", "hashed-large", "parts", "written"):
+        assert key_of(name) == arn, name
+    url, headers = presigning.presign_put(f"{prefix}sent", size=1, sha256=sha256(b"x"))
+    assert set(headers) == {
+        "x-amz-checksum-sha256",
+        "x-amz-server-side-encryption",
+        "x-amz-server-side-encryption-aws-kms-key-id",
+    }
+    signed = parse_qs(urlsplit(url).query)["X-Amz-SignedHeaders"][0].split(";")
+    assert set(headers) <= set(signed), "whoever leaves them out is refused by the store"
+    assert presigning.presign_part(f"{prefix}parts", "id", 1, size=1, sha256=None)[1] == {}
+    assert requests.put(url, data=b"x", headers=headers, timeout=10).status_code == 200
+    assert key_of("sent") == arn

@@ -28,12 +28,13 @@ SETTINGS = {
 
 def _forget_everything() -> None:
     from registry import records, settings, tasks
-    from registry.storage import client, copying, multiparts
+    from registry.storage import claiming, client, copying, multiparts
 
     settings.get_settings.cache_clear()
     client.forget_clients()
     copying.digest_method.cache_clear()
     multiparts.lists_digests.cache_clear()
+    claiming.claim_inbox.cache_clear()
     tasks.forget_client()
     records.reset_connection()
 

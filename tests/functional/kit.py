@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote_plus, unquote, urlsplit
 
 BUCKET = "modelkeep"
+CLAIM = "modelkeep/claim.json"
 CREATED_BY_PUT, CREATED_BY_MULTIPART = "ObjectCreated:Put", "ObjectCreated:CompleteMultipartUpload"
 
 METADATA_KEYS = {
@@ -314,11 +315,13 @@ def items() -> dict[tuple[str, str], str]:
 
 
 def objects(prefix: str = "") -> dict[str, str]:
-    """Every object of the bucket and its ETag."""
+    """Every object of the bucket and its ETag; but for the claim on the inbox, which stays."""
     from registry.storage.client import s3
 
     pages = s3().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
-    return {entry["Key"]: entry["ETag"] for page in pages for entry in page.get("Contents", [])}
+    return {
+        entry["Key"]: entry["ETag"] for page in pages for entry in page.get("Contents", []) if entry["Key"] != CLAIM
+    }
 
 
 def multiparts() -> list[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 
-from tests.functional.kit import items, nothing_written, objects, ok, refused, sweep
+import pytest
+
+from tests.functional.kit import BUCKET, deliver, event_of, items, nothing_written, objects, ok, refused, send, sweep
 
 
 def test_the_only_version_is_deleted_with_all_its_files(api):
@@ -156,3 +159,120 @@ def test_a_misspelt_or_repeated_parameter_deletes_nothing(api):
     with nothing_written():
         assert "verison" in refused(api.delete(verison="v7"), 400, "unknown_parameter")
         assert "verison" in refused(api.update(changes={"name": "x"}, verison="v7"), 400, "unknown_parameter")
+
+
+# -- for good ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def versioned(api):
+    """The bucket keeps what is deleted or written over; its versions as (key, is a marker)."""
+    from registry.storage.client import s3
+
+    s3().put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+
+    def kept() -> list[tuple[str, bool]]:
+        page = s3().list_object_versions(Bucket=BUCKET)
+        listed = [(each, False) for each in page.get("Versions", [])]
+        listed += [(each, True) for each in page.get("DeleteMarkers", [])]
+        return sorted((each["Key"], marker) for each, marker in listed if not each["Key"].endswith("/claim.json"))
+
+    yield kept
+    for each in kept():
+        page = s3().list_object_versions(Bucket=BUCKET, Prefix=each[0])
+        for version in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
+            s3().delete_object(Bucket=BUCKET, Key=version["Key"], VersionId=version["VersionId"])
+    s3().put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Suspended"})
+
+
+def published(api, started) -> None:
+    """A version that came by the inbox, and has its ZIP in the store."""
+    upload = ok(api.start(version="v1", files=[{"path": "a.bin", "size": 1}, {"path": "b.bin", "size": 1}]), 201)
+    deliver(event_of(*(send(file, b"x") for file in upload["files"])))
+    importlib.import_module("functions.build_archive.app").lambda_handler(
+        {"user_id": "alice", "model_id": "m", "version": "v1"}, None
+    )
+
+
+def test_an_ordinary_delete_keeps_versions_for_the_restore_window(api, versioned, started):
+    published(api, started)
+    ok(api.delete())
+    assert objects() == {}
+    assert ("models/alice/m/v1/a.bin", False) in versioned()
+
+
+def test_a_purge_leaves_no_version_and_no_marker_of_files_inbox_and_archive(api, versioned, started):
+    ok(api.single("other"))
+    others = versioned()
+    published(api, started)
+    places = {key.split("/")[1] if key.startswith("modelkeep/") else "models" for key, _ in versioned()}
+    assert places == {"models", "uploads", "archives"}
+    assert ok(api.delete(purge="true"))["status"] == "deleted"
+    assert versioned() == others
+    refused(api.get(), 404)
+    assert ok(api.single(version="v1"))["version"] == "v1"
+
+
+def test_a_purge_where_objects_have_no_versions_is_a_delete(api, started):
+    published(api, started)
+    ok(api.delete(purge="true"))
+    assert objects() == {}
+
+
+def test_all_versions_are_purged(api, versioned):
+    for version in ("v1", "v2"):
+        ok(api.single(version=version))
+    assert sorted(ok(api.delete(all="true", purge="true"))["versions"]) == ["v1", "v2"]
+    assert versioned() == []
+
+
+def test_a_purge_that_outlasts_the_gateway_is_a_202_and_finished_by_the_sweep(
+    api, versioned, started, no_time, move_clock
+):
+    published(api, started)
+    with no_time():
+        assert ok(api.delete(purge="true"), 202)["status"] == "deleting"
+    before = versioned()
+    # What is on record is finished; saying it again is a 404, as for every delete.
+    refused(api.delete(version="v1", purge="true"), 404, "version_not_found")
+    assert versioned() == before
+    move_clock(61)
+    sweep()
+    assert versioned() == []
+
+
+def test_a_delete_is_no_purge_afterwards(api, versioned):
+    ok(api.single())
+    ok(api.delete())
+    before = versioned()
+    refused(api.delete(version="v1", purge="true"), 404)
+    assert versioned() == before != []
+
+
+@pytest.mark.parametrize("step", ["delete_versions", "delete_prefix", "delete_object"])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_purge_that_dies_is_finished_as_one(api, versioned, started, move_clock, monkeypatch, step, after):
+    from registry import deleting
+
+    published(api, started)
+    real = getattr(deleting.objects, step)
+
+    def die(*arguments, **named):
+        if after:
+            real(*arguments, **named)
+        raise ConnectionError("died")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deleting.objects, step, die)
+        refused(api.delete(purge="true"), 500)
+    refused(api.get(), 404)
+    move_clock(61)
+    sweep()
+    assert versioned() == []
+    assert ok(api.single(version="v1"))["version"] == "v1"
+
+
+def test_purge_is_true_or_false(api):
+    ok(api.single())
+    with nothing_written():
+        refused(api.delete(purge="perhaps"), 400)

@@ -280,3 +280,62 @@ def test_after_publication_only_the_purge_of_the_inbox_is_due(api):
     deliver(event_of(send(upload["files"][0], b"x")))
     work = {key: item for key, item in items().items() if key[0].startswith("WK#")}
     assert len(work) == 1 and '"purge"' in next(iter(work.values()))
+
+
+def bridged(key: str, *, bucket: str = "modelkeep", reason: str = "PutObject"):
+    return {
+        "version": "0",
+        "id": "17793124-05d4-b198-2fde-7ededc63b103",
+        "detail-type": "Object Created",
+        "source": "aws.s3",
+        "account": "123456789012",
+        "time": "2026-01-01T00:00:00Z",
+        "region": "us-east-1",
+        "resources": [f"arn:aws:s3:::{bucket}"],
+        "detail": {
+            "version": "0",
+            "bucket": {"name": bucket},
+            "object": {"key": key, "size": 1, "etag": "e", "sequencer": "617f08299329d189"},
+            "request-id": "N4N7GDK58NMKJ12R",
+            "requester": "123456789012",
+            "source-ip-address": "192.0.2.1",
+            "reason": reason,
+        },
+    }
+
+
+@pytest.mark.parametrize("user_id", ["alice", "a|b+c@d", "a@b.example"])
+@pytest.mark.parametrize("reason", ["PutObject", "CompleteMultipartUpload", "CopyObject"])
+def test_eventbridge_wakes_an_upload_as_a_notification_does(api, user_id, reason):
+    api.user_id = user_id
+    upload = start(api, 1)
+    event = bridged(send(upload["files"][0], b"x"), reason=reason)
+    deliver(event)
+    assert ok(api.get())["file_count"] == 1
+    with nothing_written():
+        deliver(event)
+
+
+@pytest.mark.parametrize("user", ["a b", "a%40b", "a+b"])
+def test_keys_by_eventbridge_are_not_decoded(api, user):
+    upload = start(api, 1)
+    key = put(f"modelkeep/uploads/{user}/{upload['upload_id']}/000000", b"x")
+    with nothing_written():
+        deliver(bridged(key))  # no user is written so: it is no key of the inbox's
+    assert key in objects()
+
+
+def test_eventbridge_too_has_what_nobody_waits_for_deleted(api):
+    upload = start(api, 1)
+    deliver(bridged(put(f"modelkeep/uploads/bob/{upload['upload_id']}/000000", b"x")))
+    assert objects() == {}
+
+
+def test_another_buckets_objects_are_none_of_ours(api):
+    upload = start(api, 1)
+    key = send(upload["files"][0], b"x")
+    other = event_of(key)
+    other["Records"][0]["s3"]["bucket"]["name"] = "other"
+    with nothing_written():
+        deliver(bridged(key, bucket="other"))
+        deliver(other)

@@ -214,3 +214,23 @@ def test_prefixes_may_be_set(monkeypatch):
         assert naming.parse_inbox_key(key) is not None
         assert naming.parse_inbox_key("modelkeep/uploads/" + key.removeprefix("in/")) is None
     get_settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("inbox", "claim"),
+    [
+        ("modelkeep/uploads/", "modelkeep/claim.json"),
+        ("a/b/uploads/", "a/b/claim.json"),
+        ("uploads/", "claim.json"),
+    ],
+)
+def test_the_claim_lies_beside_the_inbox_and_not_in_it(monkeypatch, inbox, claim):
+    from registry import settings
+
+    monkeypatch.setenv("REGISTRY_BUCKET", "b")
+    monkeypatch.setenv("REGISTRY_TABLE", "t")
+    monkeypatch.setenv("REGISTRY_INBOX_PREFIX", inbox)
+    settings.get_settings.cache_clear()
+    assert naming.claim_key() == claim
+    assert not claim.startswith(inbox)
+    settings.get_settings.cache_clear()

@@ -70,3 +70,24 @@ def test_every_setting_can_be_set_by_its_variable():
 
 def test_other_variables_do_not_matter():
     assert read_settings({**LEAST, "PATH": "/bin", "REGISTRY_UNKNOWN": "x"}) == read_settings(LEAST)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["*", "a.example", "https://a.example/", "https://a.example/x", "https://*.a.example", "null"],
+)
+def test_an_origin_that_no_browser_sends_is_named(value):
+    with pytest.raises(SettingsError, match="REGISTRY_CORS_ORIGINS"):
+        read_settings({**LEAST, "REGISTRY_CORS_ORIGINS": f"https://b.example,{value}"})
+
+
+def test_origins_are_listed_one_by_one():
+    text = "https://a.example, http://localhost:3000,,http://[::1]:3000"
+    origins = read_settings({**LEAST, "REGISTRY_CORS_ORIGINS": text}).origins
+    assert origins == ("https://a.example", "http://localhost:3000", "http://[::1]:3000")
+    assert read_settings(LEAST).origins == ()
+
+
+def test_the_installation_is_named_after_its_table_if_it_has_no_name():
+    assert read_settings(LEAST).installation_name == "t"
+    assert read_settings({**LEAST, "REGISTRY_INSTALLATION": "i"}).installation_name == "i"

@@ -18,9 +18,10 @@ _NAMED = 100  # versions that a refusal lists
 
 
 def delete_model(
-    *, principal: Principal, user_id: str, model_id: str, version: str | None, every: bool
+    *, principal: Principal, user_id: str, model_id: str, version: str | None, every: bool, purge: bool = False
 ) -> tuple[Deleted, bool]:
-    """Deletes one version, the only one, or all (`every`). What was deleted, and whether it is gone by now."""
+    """Deletes one version, the only one, or all (`every`); with `purge` so that a versioned bucket cannot bring it
+    back. What was deleted, and whether it is gone by now."""
     naming.check_user_id(user_id)
     naming.check_model_id(model_id)
     authorise(principal, "write", user_id, model_id)
@@ -29,7 +30,8 @@ def delete_model(
         raise InvalidError("give either version or all=true", code="version_or_all")
     rows = _choose(user_id, model_id, version, every=every)
     deadline = Deadline(get_settings().wait_seconds or None)
-    works = [changing.begin_delete(row, due=time.time() + get_settings().recheck_seconds) for row in rows]
+    due = time.time() + get_settings().recheck_seconds
+    works = [changing.begin_delete(row, due=due, for_good=purge) for row in rows]
     unfinished = [work for work in works if work is not None and not finish_delete(work, deadline)]
     gone = not unfinished
     names = [row.version for row in rows]
@@ -71,8 +73,20 @@ def finish_delete(work: WorkRow, deadline: Deadline) -> bool:
         changing.finish_delete(work)
         return True
     multiparts.abort_prefix(work.prefix)
+    archive = naming.archive_key(work.user_id, work.model_id, work.version, work.upload_id)
+    # Of the inbox too: what the client sent lies there as an earlier version. The plain delete still comes after, for
+    # a store that lists no versions; the archive's leaves a marker.
+    inbox = naming.inbox_prefix(work.user_id, work.upload_id)
+    if work.for_good and not all(_delete_versions(place, deadline) for place in (work.prefix, inbox)):
+        return False
     if not objects.delete_prefix(work.prefix, until=lambda: deadline.passed):
         return False
-    objects.delete_object(naming.archive_key(work.user_id, work.model_id, work.version, work.upload_id))
+    objects.delete_object(archive)
+    if work.for_good and not _delete_versions(archive, deadline):
+        return False
     changing.finish_delete(work)
     return True
+
+
+def _delete_versions(place: str, deadline: Deadline) -> bool:
+    return objects.delete_versions(place, until=lambda: deadline.passed)

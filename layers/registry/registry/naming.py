@@ -126,6 +126,12 @@ def parse_inbox_key(key: str) -> InboxKey | None:
     return InboxKey(user_id, upload_id, slot)
 
 
+def claim_key() -> str:
+    """What says whose the inbox is: beside it and not in it, where it would expire."""
+    folder, slash, _ = get_settings().inbox_prefix.rstrip("/").rpartition("/")
+    return f"{folder}{slash}claim.json"
+
+
 def archive_key(user_id: str, model_id: str, version: str, upload_id: str) -> str:
     """Where the ZIP of a whole version is kept once built."""
     return f"{get_settings().archives_prefix}{escape_user_id(user_id)}/{model_id}/{version}/{upload_id}.zip"

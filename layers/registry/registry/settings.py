@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 
 MIB = 1024 * 1024
 DAY_SECONDS = 86_400
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?|https?://\[[0-9a-f:]+\](:[0-9]+)?")  # as browsers send it
 
 
 class SettingsError(RuntimeError):
@@ -47,11 +49,29 @@ class Settings:
     part_bytes: int = 16 * MIB
     # Set before the functions' names, as the template does: "<prefix>receive_upload".
     functions_prefix: str = ""
+    # The alias (or version) by which functions start each other, so that old code hands over to what is deployed now.
+    functions_qualifier: str = ""
+    # Who the inbox belongs to, told apart from every other installation on this bucket. Empty: the table's name.
+    installation: str = ""
+    # The KMS key that whatever is written is encrypted with. Empty: the bucket decides.
+    kms_key: str = ""
+    # Origins whose pages may call the API, comma-separated ("https://a.example,https://b.example:8443"). Empty: none.
+    cors_origins: str = ""
 
     @property
     def models_prefix(self) -> str:
         """Where the data warehouse expects models; part of the contract, so not a setting."""
         return "models/"
+
+    @property
+    def installation_name(self) -> str:
+        """`installation`, or the table's name."""
+        return self.installation or self.table
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """`cors_origins`, one by one."""
+        return tuple(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -80,6 +100,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     inbox, archives = settings.inbox_prefix, settings.archives_prefix
     if inbox.startswith(archives) or archives.startswith(inbox):
         raise SettingsError(f"REGISTRY_INBOX_PREFIX and REGISTRY_ARCHIVES_PREFIX must lie apart: {inbox}, {archives}")
+    for origin in settings.origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise SettingsError(f"REGISTRY_CORS_ORIGINS must name origins like https://a.example, not {origin!r}")
     if not 0 < settings.url_expires_seconds <= 3600:
         raise SettingsError("REGISTRY_URL_EXPIRES_SECONDS must be 1 to 3600: presigned URLs live an hour at most")
     return settings

@@ -21,10 +21,13 @@ def _lambda() -> LambdaClient:
 
 def start_function(name: str, event: dict[str, Any]) -> None:
     """Has a function called soon, at least once, with this event."""
+    settings = get_settings()
+    qualifier = {"Qualifier": settings.functions_qualifier} if settings.functions_qualifier else {}
     _lambda().invoke(
-        FunctionName=get_settings().functions_prefix + name,
+        FunctionName=settings.functions_prefix + name,
         InvocationType="Event",
         Payload=json.dumps(event).encode(),
+        **qualifier,  # type: ignore[arg-type]
     )
 
 

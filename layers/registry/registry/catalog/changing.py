@@ -109,8 +109,9 @@ def remember_crcs(row: VersionRow, stored: list[StoredFile]) -> None:
             records.update_if(manifest, [ManifestRow.files.set(packed)], ManifestRow.pk.exists())
 
 
-def begin_delete(row: VersionRow, *, due: float) -> WorkRow | None:
-    """The version turns invisible, and what is left to do is on record. None if it was no longer there."""
+def begin_delete(row: VersionRow, *, due: float, for_good: bool = False) -> WorkRow | None:
+    """The version turns invisible, and what is left to do is on record, also whether the objects' earlier versions go
+    (`for_good`). None if it was no longer there."""
     work = WorkRow(
         *records.work_key(row.upload_id, due),
         kind="delete",
@@ -119,6 +120,7 @@ def begin_delete(row: VersionRow, *, due: float) -> WorkRow | None:
         model_id=row.model_id,
         version=row.version,
         prefix=row.prefix,
+        for_good=for_good or None,
     )
     ready = (VersionRow.status == "ready") & (VersionRow.upload_id == row.upload_id)
     for _ in range(_TRIES):

@@ -215,7 +215,8 @@ class ArchiveRow(Row):
 
 class WorkRow(Row):
     """Something unfinished. `kind`: upload (look at it), delete (finish it), purge (delete
-    once more what lies there), archive (drop a ZIP that was built for download)."""
+    once more what lies there), archive (drop a ZIP that was built for download). `for_good`: a delete that takes the
+    objects' earlier versions too."""
 
     kind = UnicodeAttribute()
     upload_id = UnicodeAttribute()
@@ -223,6 +224,7 @@ class WorkRow(Row):
     model_id = UnicodeAttribute()
     version = UnicodeAttribute()
     prefix = UnicodeAttribute()
+    for_good = BooleanAttribute(null=True)
 
 
 def create_table() -> None:

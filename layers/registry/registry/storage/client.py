@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import ClientError
 
@@ -80,6 +80,12 @@ def forget_clients() -> None:
 def bucket() -> str:
     """The one bucket."""
     return get_settings().bucket
+
+
+def encryption() -> dict[str, Any]:
+    """What every call that makes an object says beside the object: the KMS key, if one is set."""
+    key = get_settings().kms_key
+    return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
 
 
 def translate(error: ClientError, key: str) -> Exception:

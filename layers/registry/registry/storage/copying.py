@@ -14,7 +14,7 @@ from isal import isal_zlib
 from registry.observability import get_logger
 from registry.settings import MIB, get_settings
 from registry.storage import multiparts, objects
-from registry.storage.client import base64_of_hex, bucket, cannot, hex_of_base64, s3, translate
+from registry.storage.client import base64_of_hex, bucket, cannot, encryption, hex_of_base64, s3, translate
 from registry.storage.multiparts import StoredPart
 from registry.storage.objects import CONTENT_TYPE, StoredObject
 
@@ -59,6 +59,7 @@ def copy_plain(source: StoredObject, key: str) -> str:
                 CopySourceIfMatch=f'"{source.etag}"',
                 MetadataDirective="REPLACE",
                 ContentType=CONTENT_TYPE,
+                **encryption(),
             )
         except ClientError as error:
             raise translate(error, source.key) from error
@@ -139,6 +140,7 @@ def _copy_with_checksum(source: StoredObject, key: str) -> Copied:
             MetadataDirective="REPLACE",
             ContentType=CONTENT_TYPE,
             ChecksumAlgorithm="SHA256",
+            **encryption(),
         )
     except ClientError as error:
         raise translate(error, source.key) from error

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from registry.observability import get_logger
 from registry.settings import MIB, get_settings
-from registry.storage.client import base64_of_hex, bucket, cannot, s3, translate
+from registry.storage.client import base64_of_hex, bucket, cannot, encryption, s3, translate
 from registry.storage.objects import CONTENT_TYPE
 
 MAX_PARTS = 10_000
@@ -59,7 +59,7 @@ class StoredPart:
 
 def create_multipart(key: str, *, checksum: str | None = None) -> str:
     """Begins one; `checksum` (SHA256, CRC32) where every part will carry one. Its id."""
-    arguments: dict[str, Any] = {"ChecksumAlgorithm": checksum} if checksum else {}
+    arguments = encryption() | ({"ChecksumAlgorithm": checksum} if checksum else {})
     answer = s3().create_multipart_upload(Bucket=bucket(), Key=key, ContentType=CONTENT_TYPE, **arguments)
     return answer["UploadId"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from registry.storage.client import base64_of_hex, bucket, s3, translate
+from registry.storage.client import base64_of_hex, bucket, encryption, s3, translate
 
 CHUNK_BYTES = 1024 * 1024
 CONTENT_TYPE = "application/octet-stream"  # of every object of ours: no browser shall run what a stranger uploaded
@@ -85,7 +85,12 @@ def put_object(key: str, data: bytes, *, sha256: str | None = None) -> str:
     """Writes a small object; the store checks its SHA-256 before it answers. The ETag."""
     digest = sha256 or hashlib.sha256(data).hexdigest()
     answer = s3().put_object(
-        Bucket=bucket(), Key=key, Body=data, ContentType=CONTENT_TYPE, ChecksumSHA256=base64_of_hex(digest)
+        Bucket=bucket(),
+        Key=key,
+        Body=data,
+        ContentType=CONTENT_TYPE,
+        ChecksumSHA256=base64_of_hex(digest),
+        **encryption(),
     )
     return answer["ETag"].strip('"')
 
@@ -106,20 +111,50 @@ def delete_objects(keys: Iterable[str]) -> int:
     """Deletes many, 1,000 a call, some calls at once; how many. Raises if the store kept one."""
     iterator = iter(keys)
     with ThreadPoolExecutor(4) as pool:
-        return sum(pool.map(_delete_batch, iter(lambda: list(islice(iterator, _DELETE_BATCH)), [])))
+        batches = iter(lambda: [{"Key": key} for key in islice(iterator, _DELETE_BATCH)], [])
+        return sum(pool.map(_delete_batch, batches))
 
 
-def _delete_batch(keys: list[str]) -> int:
-    answer = s3().delete_objects(Bucket=bucket(), Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True})
+def _delete_batch(listed: list[Any]) -> int:
+    answer = s3().delete_objects(Bucket=bucket(), Delete={"Objects": listed, "Quiet": True})
     if errors := answer.get("Errors"):
-        raise RuntimeError(f"the store kept {len(errors)} of {len(keys)} objects: {errors[0].get('Code')}")
-    return len(keys)
+        raise RuntimeError(f"the store kept {len(errors)} of {len(listed)} objects: {errors[0].get('Code')}")
+    return len(listed)
+
+
+def delete_versions(place: str, *, until: Callable[[], bool] = lambda: False) -> bool:
+    """Deletes for good all versions and delete markers of a key or, if `place` ends in '/', of all keys below it. False
+    if `until` said to stop. Where objects have no versions, the objects themselves go."""
+    _refuse_wide(place)
+    before: list[Any] = []
+    while listed := _list_versions(place):
+        if until():
+            return False
+        if listed == before:
+            raise RuntimeError(f"the store kept {len(listed)} versions below {place}")
+        _delete_batch(listed)
+        before = listed
+    return True
+
+
+def _list_versions(place: str) -> list[Any]:
+    """The first 1,000: as these go, the next come first, and no store has to find its place by one that is gone."""
+    page = s3().list_object_versions(Bucket=bucket(), Prefix=place)
+    found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+    inside = [each for each in found if place.endswith("/") or each["Key"] == place]
+    return [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in inside]
+
+
+def _refuse_wide(place: str) -> None:
+    if place.count("/") < 2:
+        raise ValueError(f"refusing to delete below {place!r}")
 
 
 def delete_prefix(prefix: str, *, until: Callable[[], bool] = lambda: False) -> bool:
     """Deletes all below a prefix, which ends in '/' so that no neighbour is caught. False if `until` said to stop."""
-    if not prefix.endswith("/") or prefix.count("/") < 2:
+    if not prefix.endswith("/"):
         raise ValueError(f"refusing to delete below {prefix!r}")
+    _refuse_wide(prefix)
     entries = list_objects(prefix)
     while batch := [entry.key for entry in islice(entries, 4 * _DELETE_BATCH)]:
         if until():

@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from registry.settings import get_settings
-from registry.storage.client import base64_of_hex, bucket, presigner
+from registry.storage.client import base64_of_hex, bucket, encryption, presigner
 from registry.storage.objects import CONTENT_TYPE
+
+# Of a part nothing is said: the multipart was begun with it.
+_HEADERS = {
+    "ServerSideEncryption": "x-amz-server-side-encryption",
+    "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
+}
 
 
 def presign_put(key: str, *, size: int, sha256: str | None) -> tuple[str, dict[str, str]]:
     """A PUT of exactly `size` bytes: the URL, and the headers to send with it."""
-    return _presign("put_object", {"Key": key, "ContentLength": size}, sha256)
+    url, headers = _presign("put_object", {"Key": key, "ContentLength": size, **encryption()}, sha256)
+    return url, headers | {_HEADERS[name]: value for name, value in encryption().items()}
 
 
 def presign_part(key: str, multipart: str, number: int, *, size: int, sha256: str | None) -> tuple[str, dict[str, str]]:

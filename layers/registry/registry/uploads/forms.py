@@ -16,7 +16,7 @@ from registry.records import UploadRow
 from registry.schemas import FolderForm, Metadata, SingleForm, UploadForm
 from registry.settings import get_settings
 from registry.storage.writing import ObjectWriter
-from registry.uploads import ending, leases, promoting, starting, working
+from registry.uploads import ending, inbox, leases, promoting, starting, working
 from registry.uploads.leases import OPEN, Lease, LeaseLostError
 
 _READ_BYTES = 1024 * 1024
@@ -63,6 +63,7 @@ def upload_folder(*, principal: Principal, form: FolderForm, body: BinaryIO, siz
     upload = _new_upload(principal, form, kind="folder")
     upload.archive = {"size": size, "sha256": None, "preserve_structure": form.preserve_structure}
     deadline = working.request_deadline()
+    inbox.claim()
     with _reserve(upload) as lease:
         try:
             key = naming.inbox_key(upload.user_id, upload.upload_id, naming.ARCHIVE_SLOT)

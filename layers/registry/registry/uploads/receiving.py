@@ -7,10 +7,12 @@ from urllib.parse import unquote_plus
 
 from registry import naming
 from registry.deadlines import Deadline
+from registry.errors import UnavailableError
 from registry.observability import get_logger
 from registry.records import UploadRow
+from registry.settings import get_settings
 from registry.storage import objects
-from registry.uploads import working
+from registry.uploads import inbox, working
 from registry.uploads.leases import OPEN
 
 _RESERVE_SECONDS = 30  # of a function's life: for what is in flight when it is time to stop
@@ -23,18 +25,19 @@ def seconds_left(context: Any) -> float | None:
 
 
 def receive(event: dict[str, Any], *, seconds: float | None) -> None:
-    """An S3 event, or `{"upload_id": …}` from one of our own. Each record stands alone: the last error is raised when
-    all have been tried, so that the event comes again."""
+    """An S3 event, straight or by EventBridge, or `{"upload_id": …}` from one of our own. Each record stands alone: the
+    last error is raised when all have been tried, so that the event comes again."""
     deadline = Deadline(seconds)
     failure: Exception | None = None
     seen: set[str] = set()
-    for named in [event] if "upload_id" in event else event.get("Records") or ():
+    for named in [event] if "upload_id" in event or "detail" in event else event.get("Records") or ():
         try:
             upload_id = _upload_of(named)
             if upload_id is not None and upload_id not in seen:
                 seen.add(upload_id)
-                if working.wake(upload_id):
-                    working.work(upload_id, deadline)
+                upload = working.wake(upload_id)
+                if upload is not None and not working.work(upload_id, deadline):
+                    working.watch(upload)
         except Exception as error:  # noqa: BLE001  # the others have to be tried
             get_logger().exception("record not worked on")
             failure = error
@@ -42,17 +45,40 @@ def receive(event: dict[str, Any], *, seconds: float | None) -> None:
         raise failure
 
 
+def read_record(record: dict[str, Any]) -> tuple[str | None, str]:
+    """Bucket and key of a created object: by S3's own notification, where the key is URL-encoded, or by EventBridge's
+    `Object Created`, where it is not. A KeyError for what is neither."""
+    if "detail" in record:
+        return record["detail"]["bucket"]["name"], record["detail"]["object"]["key"]
+    named = record["s3"]
+    return named.get("bucket", {}).get("name"), unquote_plus(named["object"]["key"])
+
+
 def _upload_of(record: dict[str, Any]) -> str | None:
     """The upload that a record is about. An object that belongs to no open upload is nobody's, and goes."""
     if "upload_id" in record:
         return naming.check_upload_id(str(record["upload_id"]))
-    key = unquote_plus(record["s3"]["object"]["key"])
+    bucket, key = read_record(record)
+    if bucket not in (None, get_settings().bucket):
+        get_logger().warning("event of another bucket", bucket=bucket)
+        return None
     parsed = naming.parse_inbox_key(key)
     if parsed is None:
         get_logger().debug("event of no upload", key=key[:200])
         return None
     upload = UploadRow.find(f"A#{parsed.upload_id}")
-    if upload is None or upload.user_id != parsed.user_id or upload.status not in OPEN:
-        objects.delete_object(key)
+    known = upload is not None and upload.user_id == parsed.user_id
+    if upload is None or not known or upload.status not in OPEN:
+        if known or _inbox_is_ours():
+            objects.delete_object(key)
         return None
     return parsed.upload_id
+
+
+def _inbox_is_ours() -> bool:
+    try:
+        inbox.claim()
+    except UnavailableError as refusal:
+        get_logger().warning("event of another's inbox", code=refusal.code, detail=refusal.detail)
+        return False
+    return True

@@ -14,7 +14,7 @@ from registry.records import DigestRow, IdempotencyRow, UploadRow, VersionRow
 from registry.schemas import MAX_FILES, AddFiles, FileSpec, StartUpload, VersionFields
 from registry.settings import get_settings
 from registry.storage import objects
-from registry.uploads import ending, specs, working
+from registry.uploads import ending, inbox, specs, working
 from registry.uploads.leases import OPEN
 from registry.uploads.specs import Spec
 
@@ -67,6 +67,7 @@ def start_upload(*, principal: Principal, request: StartUpload, idempotency_key:
         fields=request,
     )
     prepared = _prepare(principal, upload, request)  # refuses what is wrong; from here on things are written
+    inbox.claim()
     if version is not None:
         reserving.note_highest(user_id, model_id, version)
     else:

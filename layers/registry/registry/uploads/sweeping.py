@@ -69,12 +69,15 @@ def _look_at_upload(upload: UploadRow, work: WorkRow) -> None:
         ending.fail(upload, code="expired", detail="The upload was not completed in time", status="aborted")
     elif not starting.end_if_dead(upload):
         ending.reschedule(upload, kind="upload", due=_next_look(upload))
-        if upload.lease_until < time.time() and working.wake(upload.upload_id):
+        if upload.lease_until < time.time() and working.wake(upload.upload_id) is not None:
             working.start_worker(upload.upload_id)
 
 
 def _next_look(upload: UploadRow) -> float:
-    """Soon for a young upload, whose event may be lost; seldom for an old one, whose client sleeps."""
+    """Soon for a young upload, whose event may be lost, and for one that is worked on; seldom for an old one, whose
+    client sleeps."""
     now = time.time()
+    if upload.lease_until >= now:
+        return float(upload.lease_until) + 1
     age = now - int(upload.upload_id[:12], 16) / 1000
     return now + min(_MAX_RECHECK_SECONDS, max(get_settings().recheck_seconds, age / 4))

@@ -15,10 +15,11 @@ from registry.uploads.leases import OPEN, Lease, LeaseLostError
 _HOPS_WITHOUT_PROGRESS = 5
 
 
-def wake(upload_id: str) -> bool:
-    """Counts one more reason to look at an upload, so that whoever works on it looks again. False if it has ended."""
+def wake(upload_id: str) -> UploadRow | None:
+    """Counts one more reason to look at an upload, so that whoever works on it looks again. The upload, or None if it
+    has ended."""
     row = UploadRow(f"A#{upload_id}", "#")
-    return records.update_if(row, [UploadRow.wake.add(1)], UploadRow.status.is_in(*OPEN))
+    return row if records.update_if(row, [UploadRow.wake.add(1)], UploadRow.status.is_in(*OPEN)) else None
 
 
 def start_worker(upload_id: str) -> None:
@@ -26,13 +27,24 @@ def start_worker(upload_id: str) -> None:
     tasks.start_function("receive_upload", {"upload_id": upload_id})
 
 
-def work(upload_id: str, deadline: Deadline) -> None:
+def work(upload_id: str, deadline: Deadline) -> bool:
     """Works on an upload until nothing is left to do, or the time is over: then a successor is started. Does
-    nothing if somebody else holds the lease: that one sees the wake."""
+    nothing if somebody else holds the lease: that one sees the wake. Whether it had the lease."""
     lease = Lease.acquire(upload_id)
-    if lease is not None:
-        with lease:
-            work_under(lease, deadline)
+    if lease is None:
+        return False
+    with lease:
+        work_under(lease, deadline)
+    return True
+
+
+def watch(upload: UploadRow) -> None:
+    """Has the sweep look as soon as the lease has run out for certain that somebody holds now: if that one is dead, the
+    event that found it held was its retry, and the last there is."""
+    lease = get_settings().lease_seconds
+    due = int(time.time()) + lease + 1
+    if upload.due is not None and int(upload.due.split("#")[0]) > due + lease:
+        ending.reschedule(upload, kind="upload", due=due)
 
 
 def work_under(lease: Lease, deadline: Deadline) -> None:

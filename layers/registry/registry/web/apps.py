@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from registry import cors
 from registry.errors import (
     ConflictError,
     ForbiddenError,
@@ -26,6 +27,7 @@ from registry.errors import (
     UnavailableError,
 )
 from registry.observability import get_logger
+from registry.settings import get_settings
 
 STATUS_BY_ERROR: dict[type[RegistryError], int] = {
     InvalidError: 400,
@@ -50,6 +52,7 @@ def create_app(routers: Sequence[APIRouter], *, title: str = "Modelkeep", docs: 
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_middleware(_Outermost)
+    app.add_middleware(_Cors)
     return app
 
 
@@ -122,6 +125,34 @@ def _error(
 ) -> JSONResponse:
     request.scope["modelkeep.code"] = code
     return JSONResponse({"detail": detail, "code": code, **(extra or {})}, status_code=status, headers=headers)
+
+
+class _Cors:
+    """Lets pages of the origins that the settings name read all answers, refusals too. The settings are read at the
+    first request, as importing does nothing."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._allowed: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._allowed is None:
+            self._allowed = self._allow(get_settings().origins)
+        await (self._allowed or self._app)(scope, receive, send)
+
+    def _allow(self, origins: tuple[str, ...]) -> ASGIApp:
+        if not origins:
+            return self._app
+        from starlette.middleware.cors import CORSMiddleware
+
+        return CORSMiddleware(
+            self._app,
+            allow_origins=origins,
+            allow_methods=cors.METHODS,
+            allow_headers=cors.REQUEST_HEADERS,
+            expose_headers=cors.EXPOSED_HEADERS,
+            max_age=cors.MAX_AGE_SECONDS,
+        )
 
 
 class _Outermost:
