@@ -18,6 +18,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt import api_jws as jws
 
 AUDIENCE = "modelkeep"
 DISCOVERY = "/.well-known/openid-configuration"
@@ -152,7 +153,8 @@ class Issuer:
         payload = {name: value for name, value in payload.items() if value is not None}
         head = {"kid": key.key_id, **(headers or {})}
         head = {name: value for name, value in head.items() if value is not None}
-        return jwt.encode(payload, key.private, algorithm=key.algorithm, headers=head)
+        # Not jwt.encode, which refuses to make some of the tokens that we have to refuse.
+        return jws.encode(json.dumps(payload).encode(), key.private, algorithm=key.algorithm, headers=head)
 
     def answer(self, path: str) -> tuple[int, bytes]:
         """Status and body for a path."""

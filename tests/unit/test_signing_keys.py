@@ -151,7 +151,7 @@ def test_whoever_has_a_key_does_not_wait_for_the_one_who_renews_it(issuer: Issue
     issuer.delay_seconds = 1
     renewing = threading.Thread(target=keys.find, args=("key-1",))
     renewing.start()
-    while not issuer.requests[DISCOVERY] == 2:
+    while issuer.requests[DISCOVERY] != 2:
         time.sleep(0.01)
     began = time.monotonic()
     assert knows(keys, "key-1")
