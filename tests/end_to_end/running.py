@@ -47,7 +47,16 @@ class Server:
         written = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "local", "--port", str(self.ports.api), "--data", str(self.data), *self._arguments],
+                [
+                    sys.executable,
+                    "-m",
+                    "local",
+                    "--port",
+                    str(self.ports.api),
+                    "--data",
+                    str(self.data),
+                    *self._arguments,
+                ],
                 cwd=PROJECT,
                 env=environment(),
                 stdin=subprocess.DEVNULL,
