@@ -17,6 +17,7 @@ import requests
 from tests.end_to_end.running import Server, running
 from tests.issuer import Issuer
 
+pytestmark = pytest.mark.needs("process")
 MIB = 1024 * 1024
 
 

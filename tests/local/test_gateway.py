@@ -207,7 +207,7 @@ def arguments(monkeypatch: pytest.MonkeyPatch, *given: str, **environment: str) 
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "argv", ["local", *given])
-    return command._arguments()[3]
+    return command._arguments()[-1]
 
 
 def test_options_come_before_variables_and_off_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
