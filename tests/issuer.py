@@ -8,6 +8,7 @@ with Issuer() as issuer:
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections import Counter
@@ -69,9 +70,12 @@ class Issuer:
     was asked for. `documents`: what a path answers instead of what it should: JSON, bytes as they are,
     or a str, which is where to go instead (302).
     `name`: what the host is called in URLs, where those who fetch (a container) do not call it 127.0.0.1.
+    `tls`: a certificate for that name, to be served by https.
     """
 
-    def __init__(self, *, algorithm: str = "RS256", port: int = 0, name: str = "127.0.0.1") -> None:
+    def __init__(
+        self, *, algorithm: str = "RS256", port: int = 0, name: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    ) -> None:
         self.keys = [SigningKey(algorithm, "key-1")]
         self.audience = AUDIENCE
         self.outage = False
@@ -84,7 +88,9 @@ class Issuer:
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="issuer", daemon=True)
         self.port = self._server.server_address[1]
-        self.url = f"http://{name}:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://{name}:{self.port}"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.jwks_url = self.url + JWKS
 
     def start(self) -> Issuer:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from registry import signing_keys
 from registry.errors import UnauthenticatedError, UnavailableError
 from registry.signing_keys import SigningKeys
@@ -202,7 +210,9 @@ def test_only_keys_for_signatures_with_an_id_of_text_are_taken(issuer: Issuer) -
             {**good, "kid": "for-encryption", "use": "enc"},
             {**good, "kid": 7},
             {name: value for name, value in good.items() if name != "kid"},
-            {**good, "kid": "unnamed-use", "use": None},
+            {**good, "kid": "for-signing", "key_ops": ["sign"]},
+            {**good, "kid": "for-nothing", "key_ops": 7},
+            {**good, "kid": "unnamed-use", "use": None, "key_ops": None},
             {**good, "kid": "curve-says-it", "alg": None},
             {"kty": "unheard-of", "kid": "new"},
             {**good, "kid": "not-signed", "alg": "none"},
@@ -215,6 +225,8 @@ def test_only_keys_for_signatures_with_an_id_of_text_are_taken(issuer: Issuer) -
     keys = SigningKeys(issuer.url)
     names = (
         "for-encryption",
+        "for-signing",
+        "for-nothing",
         "unnamed-use",
         "curve-says-it",
         "new",
@@ -297,6 +309,55 @@ def test_an_issuer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
             SigningKeys("https://x.example", jwks_url=f"http://127.0.0.1:{listener.getsockname()[1]}/").find("k")
         assert time.monotonic() - began < 2
         thread.join()
+
+
+def test_plain_http_never_leaves_the_machine_by_a_proxy(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Issuer() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert knows(SigningKeys(issuer.url), "key-1")
+        assert not proxy.requests
+
+
+def test_a_host_that_can_be_none_is_an_issuer_that_does_not_answer() -> None:
+    with pytest.raises(UnavailableError):
+        SigningKeys(f"https://{'a' * 64}.example").find("key-1")
+
+
+def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """A certificate for 127.0.0.1 that only those believe who are given its file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "certificate.pem"
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private = folder / "key.pem"
+    form, unencrypted = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, unencrypted))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path, private)
+    return path, context
+
+
+def test_a_certificate_that_nobody_vouches_for_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, context = certificate(tmp_path)
+    with Issuer(algorithm="ES256", tls=context) as issuer:
+        assert issuer.url.startswith("https://")
+        with pytest.raises(UnavailableError):
+            SigningKeys(issuer.url).find("key-1")
+        assert not issuer.requests
+        monkeypatch.setenv("SSL_CERT_FILE", str(path))
+        assert knows(SigningKeys(issuer.url), "key-1")
+        with Issuer(algorithm="ES256") as plain:
+            issuer.documents[DISCOVERY] = {"issuer": issuer.url, "jwks_uri": plain.jwks_url}
+            assert not knows(SigningKeys(issuer.url), "key-1")  # keys by http, though the issuer has https
+            assert not plain.requests
 
 
 def test_every_algorithm_is_an_asymmetric_one() -> None:

@@ -113,12 +113,15 @@ def _is_within(since: float, seconds: float) -> bool:
 
 def _fetch(url: str) -> dict[str, Any]:
     """The JSON object at a URL. IssuerError for anything else."""
-    opener = urllib.request.build_opener(_NoRedirects())
+    handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
+    if urlsplit(url).scheme == "http":  # which is for this machine, and must not leave it by a proxy
+        handlers.append(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(*handlers)
     request = urllib.request.Request(url, headers={"Accept": "application/json", "User-Agent": "modelkeep"})  # noqa: S310
     try:
         with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
             body = _read(response)
-    except (OSError, http.client.HTTPException) as error:  # URLError, HTTPError and time-outs are OSErrors
+    except (OSError, ValueError, http.client.HTTPException) as error:  # URLError, HTTPError, time-outs are OSErrors
         raise IssuerError(f"{url}: {error}"[:500]) from error
     try:
         document = json.loads(body)
@@ -161,6 +164,8 @@ def _read_key(entry: Any) -> PyJWK | None:
     if entry.get("alg") not in (None, *ALGORITHMS):
         return None
     try:
+        if "verify" not in (entry.get("key_ops") or ["verify"]):
+            return None
         key = PyJWK(entry)
     except (PyJWTError, AttributeError, LookupError, TypeError, ValueError):
         return None
