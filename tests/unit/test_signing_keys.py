@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import threading
 import time
@@ -11,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jwt
 import pytest
@@ -187,7 +189,6 @@ NO_KEYS: list[Any] = [
     {"keys": [{**EC_KEY, "alg": ["ES256"]}]},
     {"keys": [{**EC_KEY, "alg": "none"}]},
     {"keys": [{"kty": "oct", "k": "c2VjcmV0" * 8, "kid": "key-1", "alg": "HS256"}]},
-    b'{"keys": [' + b" " * signing_keys.MAX_BYTES + b"]}",
 ]
 
 
@@ -201,6 +202,14 @@ def test_nonsense_gives_no_keys_and_takes_none_away(issuer: Issuer, move_clock: 
     move_clock(signing_keys.RENEW_SECONDS)
     assert knows(warm, "key-1")
     assert issuer.requests[JWKS] == 3
+
+
+def test_an_answer_that_is_too_large_is_not_read(issuer: Issuer) -> None:
+    document = json.dumps({"keys": [issuer.keys[0].jwk()]}).encode()
+    issuer.documents[JWKS] = document + b" " * (signing_keys.MAX_BYTES - len(document))
+    assert knows(SigningKeys(issuer.url), "key-1")
+    issuer.documents[JWKS] += b" "
+    assert not knows(SigningKeys(issuer.url), "key-1")
 
 
 def test_only_keys_for_signatures_with_an_id_of_text_are_taken(issuer: Issuer) -> None:
@@ -260,6 +269,14 @@ def test_a_discovery_that_names_another_issuer_or_an_unsafe_place_is_not_followe
     with pytest.raises(UnavailableError):
         SigningKeys(issuer.url).find("key-1")
     assert issuer.requests == {DISCOVERY: 1}
+
+
+def test_keys_are_read_from_no_file_and_from_no_url_that_holds_them(issuer: Issuer, tmp_path: Path) -> None:
+    document = json.dumps({"keys": [issuer.keys[0].jwk()]})
+    (tmp_path / "jwks.json").write_text(document)
+    for url in ((tmp_path / "jwks.json").as_uri(), f"data:application/json,{quote(document)}"):
+        issuer.documents[DISCOVERY] = {"issuer": issuer.url, "jwks_uri": url}
+        assert not knows(SigningKeys(issuer.url), "key-1")
 
 
 def test_an_issuer_with_a_slash_at_its_end_is_itself(issuer: Issuer) -> None:
@@ -358,6 +375,14 @@ def test_a_certificate_that_nobody_vouches_for_is_not_believed(tmp_path: Path, m
             issuer.documents[DISCOVERY] = {"issuer": issuer.url, "jwks_uri": plain.jwks_url}
             assert not knows(SigningKeys(issuer.url), "key-1")  # keys by http, though the issuer has https
             assert not plain.requests
+
+
+def test_many_that_come_first_at_once_wait_for_one_fetch(issuer: Issuer) -> None:
+    issuer.delay_seconds = 0.3
+    keys = SigningKeys(issuer.url)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda _: knows(keys, "key-1"), range(8)))
+    assert issuer.requests == {DISCOVERY: 1, JWKS: 1}
 
 
 def test_every_algorithm_is_an_asymmetric_one() -> None:

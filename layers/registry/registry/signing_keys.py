@@ -84,7 +84,6 @@ class SigningKeys:
         return wanted and not _is_within(self._tried, COOLDOWN_SECONDS if self._known() else RETRY_SECONDS)
 
     def _renew(self) -> None:
-        self._tried = time.time()
         try:
             self._keys = _read_keys(_fetch(self._jwks_url or self._discover()))
             self._fetched = time.time()
@@ -92,6 +91,8 @@ class SigningKeys:
             get_logger().warning(
                 "issuer_unreachable", issuer=self._issuer, reason=str(error), known_keys=len(self._known())
             )
+        finally:
+            self._tried = time.time()  # not before: whoever has no key waits for this fetch instead of giving up
 
     def _discover(self) -> str:
         """Where the issuer says that its keys are (OpenID Connect Discovery 1.0, section 4)."""
