@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-import anyio
 import httpx
 import pytest
 from registry import web
 
 from local.app import find_routers, sort_routers
 from local.gateway import Gateway
+from tests.asgi import call
 from tests.functional.kit import form_body, make_zip, nothing_written
 from tests.issuer import Issuer
 
@@ -75,15 +75,6 @@ def ask(on_moto: None, issuer: Issuer, setting: Callable[..., None]) -> Ask:
         return call(gateway, method, path, headers=headers, **request)
 
     return send
-
-
-def call(app: Any, method: str, path: str, **request: Any) -> httpx.Response:
-    async def send() -> httpx.Response:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as client:
-            return await client.request(method, path, **request)
-
-    return anyio.run(send)
 
 
 @pytest.fixture

@@ -8,14 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import anyio
-import httpx
 import pytest
 
 from local import __main__ as command
 from local import gateway
 from local.gateway import Gateway, authentication
 from local.service import Service
+from tests.asgi import call, run
 
 AWS_EVENT = json.loads((Path(__file__).parents[1] / "events/authenticate_request.json").read_text())
 
@@ -69,12 +68,8 @@ def front(app: App, authorizer: Authorizer) -> Gateway:
 
 
 def ask(front: Gateway, token: str | None, method: str = "GET", path: str = "/ai-models/alice", **more: Any) -> Any:
-    async def send() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(front), base_url="http://localhost:8000") as client:
-            headers = {"Authorization": f"Bearer {token}"} if token else {}
-            return await client.request(method, path, headers=headers, **more)
-
-    return anyio.run(send)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return call(front, method, path, headers=headers, **more)
 
 
 def test_the_app_is_told_who_calls_where_aws_tells_it(front: Gateway, app: App) -> None:
@@ -160,7 +155,7 @@ def test_documentation_and_options_need_no_token(
 
 
 def test_what_is_no_request_passes(front: Gateway, app: App) -> None:
-    anyio.run(front, {"type": "lifespan"}, None, None)
+    run(front({"type": "lifespan"}, None, None))
     assert app.scopes == [{"type": "lifespan"}]
 
 
@@ -177,7 +172,7 @@ def test_a_body_that_nobody_wants_is_read_to_its_end_unless_the_client_asks_firs
             done.append(message["type"])
 
         scope = {"type": "http", "method": "POST", "path": "/x", "query_string": b"", "headers": headers}
-        anyio.run(front, scope, receive, send)
+        run(front(scope, receive, send))
         return done
 
     answer = ["http.response.start", "http.response.body"]
