@@ -45,7 +45,7 @@ class Gateway:
         self._known: OrderedDict[str, tuple[float, str]] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 401; 500 where the authorizer fails."""
+        """Pass the request on, or answer 401, or 503 where the authorizer fails: both as the template does."""
         if scope["type"] != "http" or scope["path"] in _OPEN_PATHS or scope["method"] == "OPTIONS":
             await self._app(scope, receive, send)
             return
@@ -122,10 +122,11 @@ async def _read_to_the_end(scope: Scope, receive: Receive) -> None:
 
 
 def _unauthenticated() -> JSONResponse:
-    body = {"detail": "A bearer token is needed, one of this registry's issuer, valid now", "code": "unauthenticated"}
+    detail = "Send Authorization: Bearer with a valid token of the issuer."
+    body = {"detail": detail, "code": "unauthenticated"}
     return JSONResponse(body, 401, headers={"WWW-Authenticate": "Bearer"})
 
 
 def _failed() -> JSONResponse:
-    detail = "Who calls can't be found out now: the log of the one who runs this registry says why"
-    return JSONResponse({"detail": detail, "code": "authentication_failed"}, 500)
+    body = {"detail": "Tokens cannot be checked just now; try again.", "code": "unavailable"}
+    return JSONResponse(body, 503, headers={"Retry-After": "5"})

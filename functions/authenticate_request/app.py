@@ -14,7 +14,7 @@ _BEARER = re.compile(r"bearer +([^ ]+) *", re.IGNORECASE)
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Lets a known user into the whole API. API Gateway answers 401 to an exception with just the text "Unauthorized",
-    and 500 to any other: no issuer is set, or its keys can't be had."""
+    and "authorizer failure" to any other: no issuer is set, or its keys can't be had."""
     request_id = (event.get("requestContext") or {}).get("requestId")
     try:
         user_id = authenticate(_read_token(event))

@@ -1,4 +1,4 @@
-"""authenticate_request: events as AWS sends them; a policy, "Unauthorized" (401), or another error (500)."""
+"""authenticate_request: events as AWS sends them; a policy, "Unauthorized" (401), or another error (503)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def event(*authorization: str, name: str = "Authorization", **changes: Any) -> d
 
 
 def assert_unauthorized(sent: dict[str, Any]) -> None:
-    """API Gateway answers 401 to an exception of just this text, and 500 to any other."""
+    """API Gateway answers 401 to an exception of just this text, and never to any other."""
     with pytest.raises(Exception) as raised:
         HANDLER(sent, None)
     assert str(raised.value) == "Unauthorized"
@@ -156,7 +156,7 @@ def test_no_header_of_the_client_says_who_it_is(issuer: Issuer) -> None:
     assert_unauthorized(sent)
 
 
-def test_an_issuer_that_does_not_answer_is_a_500_and_lets_nobody_in(issuer: Issuer) -> None:
+def test_an_issuer_that_does_not_answer_is_no_401_and_lets_nobody_in(issuer: Issuer) -> None:
     issuer.outage = True
     with pytest.raises(UnavailableError) as raised:
         HANDLER(event(f"Bearer {issuer.token('alice')}"), None)
@@ -164,7 +164,7 @@ def test_an_issuer_that_does_not_answer_is_a_500_and_lets_nobody_in(issuer: Issu
     assert_unauthorized(event("Bearer nonsense"))
 
 
-def test_without_an_issuer_it_is_a_500_and_the_log_says_what_to_set(
+def test_without_an_issuer_it_is_no_401_and_the_log_says_what_to_set(
     issuer: Issuer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv("REGISTRY_ISSUER")

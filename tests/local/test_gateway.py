@@ -103,17 +103,18 @@ def test_without_a_good_token_it_is_a_401_and_the_app_is_not_asked(front: Gatewa
     assert not app.scopes
 
 
-def test_an_authorizer_that_fails_is_a_500_that_tells_no_cause(front: Gateway, app: App) -> None:
+def test_an_authorizer_that_fails_is_a_503_that_tells_no_cause(front: Gateway, app: App) -> None:
     answer = ask(front, "broken")
-    assert answer.status_code == 500
-    assert answer.json()["code"] == "authentication_failed"
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "unavailable"
+    assert answer.headers["retry-after"] == "5"
     assert "secret" not in answer.text
     assert not app.scopes
 
 
 def test_a_policy_that_denies_lets_nobody_in(front: Gateway, app: App, authorizer: Authorizer) -> None:
     authorizer.effect = "Deny"
-    assert ask(front, "alice").status_code == 500
+    assert ask(front, "alice").status_code == 503
     assert not app.scopes
 
 
