@@ -1,4 +1,4 @@
-"""The template as CloudFormation gets it: `python translating.py NAME=VALUE…` prints it as JSON.
+"""The template as CloudFormation gets it: `python translating.py TEMPLATE NAME=VALUE…` prints it as JSON.
 
 Runs in the SAM CLI's environment (.venv-sam), which has SAM's own translator; tests call `translate`.
 """
@@ -6,6 +6,7 @@ Runs in the SAM CLI's environment (.venv-sam), which has SAM's own translator; t
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +17,9 @@ PYTHON = ROOT / ".venv-sam" / "bin" / "python"
 REQUIRED = {"Issuer": "https://issuer.example.com", "Audience": "modelkeep"}
 
 
-def translate(parameters: dict[str, str] | None = None, *, template: Path = ROOT / "template.yaml") -> dict[str, Any]:
+def translate(*, template: Path = ROOT / "template.yaml", **parameters: str) -> dict[str, Any]:
     """What SAM makes of the template with these values; layers and functions lie at made-up addresses on S3."""
-    given = [f"{name}={value}" for name, value in (parameters or {}).items()]
+    given = [f"{name}={value}" for name, value in parameters.items()]
     command = [str(PYTHON), __file__, str(template), *given]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -31,6 +32,7 @@ def _main(path: str, *given: str) -> None:
     from samtranslator.parser.parser import Parser
     from samtranslator.translator.transform import transform
 
+    os.environ["AWS_DEFAULT_REGION"] = "us-east-1"  # the translator wants one; it calls nobody
     # Written and read again, as `sam deploy` does: what YAML's aliases share is shared no more.
     template = yaml_parse(yaml_dump(yaml_parse(Path(path).read_text())))
     for resource in template["Resources"].values():
