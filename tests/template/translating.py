@@ -6,6 +6,7 @@ Runs in the SAM CLI's environment (.venv-sam), which has SAM's own translator; t
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -32,6 +33,7 @@ def _main(path: str, *given: str) -> None:
     from samtranslator.parser.parser import Parser
     from samtranslator.translator.transform import transform
 
+    logging.disable()
     os.environ["AWS_DEFAULT_REGION"] = "us-east-1"  # the translator wants one; it calls nobody
     # Written and read again, as `sam deploy` does: what YAML's aliases share is shared no more.
     template = yaml_parse(yaml_dump(yaml_parse(Path(path).read_text())))
