@@ -30,7 +30,6 @@ def translate(*, template: Path = ROOT / "template.yaml", **parameters: str) -> 
 
 def _main(path: str, *given: str) -> None:
     from samcli.yamlhelper import yaml_dump, yaml_parse
-    from samtranslator.parser.parser import Parser
     from samtranslator.translator.transform import transform
 
     logging.disable()
