@@ -1,4 +1,4 @@
-"""Where a deployment keeps things: a bucket of its own or a given one, a table, a queue; what stays when the stack goes."""
+"""Where a deployment keeps things: its own bucket or a given one, a table, a queue; what stays without the stack."""
 
 from __future__ import annotations
 
@@ -91,6 +91,15 @@ def test_a_given_bucket_is_left_as_it_is():
     assert GIVEN["Outputs"]["BucketName"]["Value"] == "lake"
     assert GIVEN["Globals"]["Function"]["Environment"]["Variables"]["REGISTRY_BUCKET"] == "lake"
     assert "S-A-R" not in json.dumps(GIVEN)
+
+
+def test_what_is_on_its_way_lies_in_a_folder_by_parameter_and_nothing_stays_behind_in_another():
+    for parameters in ({}, {"BucketName": "lake"}):
+        elsewhere = json.dumps(load_template(Folder="staging", **parameters))
+        assert elsewhere.replace("staging/", "modelkeep/") == json.dumps(load_template(**parameters))
+        assert "staging/uploads/" in elsewhere
+    pattern = source()["Parameters"]["Folder"]["AllowedPattern"]
+    assert [each for each in ("models", "a/b", "", "/a", "a/") if re.fullmatch(pattern, each)] == []
 
 
 def test_the_events_of_a_given_bucket_come_by_eventbridge_are_tried_again_and_then_kept():

@@ -111,6 +111,8 @@ def test_no_environment_holds_a_secret():
     assert set(TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]) == {
         "REGISTRY_BUCKET",
         "REGISTRY_TABLE",
+        "REGISTRY_INBOX_PREFIX",
+        "REGISTRY_ARCHIVES_PREFIX",
         "REGISTRY_AUTHENTICATION",
         "REGISTRY_FUNCTIONS_PREFIX",
         "REGISTRY_FUNCTIONS_QUALIFIER",
