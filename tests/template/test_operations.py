@@ -111,6 +111,7 @@ def test_the_dashboard_is_whole():
 def test_the_gateways_log_role_is_the_accounts_unless_asked_for_and_then_stays():
     assert not resources_of(TEMPLATE, "AWS::ApiGateway::Account")
     made = load_template(GatewayLogsRole="create")["Resources"]
+    assert made["Api"]["Properties"]["Tags"] == {"LogsRole": "Ref GatewayAccount"}
     for name in ("GatewayAccount", "GatewayRole"):
         assert made[name]["DeletionPolicy"] == made[name]["UpdateReplacePolicy"] == "Retain"
 

@@ -82,6 +82,7 @@ def test_an_issuer_has_to_be_named_and_is_told_to_the_authorizer_alone():
             "REGISTRY_JWKS_URL": "",
             "REGISTRY_AUDIENCE": "modelkeep",
             "REGISTRY_USER_CLAIM": "sub",
+            "REGISTRY_TOKEN_LIFETIME_SECONDS": "86400",
         }
     }
     assert TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]["REGISTRY_AUTHENTICATION"] == "authorizer"
