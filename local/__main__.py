@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+from local import gateway
 from local.data_folder import DataFolderInUseError
 from local.jars import FetchError
 from local.ports import DEFAULT_BASE, LOOPBACK, Ports, PortTakenError
@@ -26,10 +27,10 @@ def main() -> NoReturn:
     """Run until Ctrl-C or SIGTERM; the exit status is 0 then, 1 after a failure, 2 for wrong arguments."""
     started = time.monotonic()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    host, ports, data, store = _arguments()
+    host, ports, data, store, authentication = _arguments()
     for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGINT is ignored in a script's background
         signal.signal(signal_number, signal.default_int_handler)
-    service = Service(data, ports=ports, host=host, store=store)
+    service = Service(data, ports=ports, host=host, store=store, authentication=authentication)
     status = 0
     try:
         service.start()
@@ -50,13 +51,13 @@ def main() -> NoReturn:
     os._exit(status)  # a handler that still runs in a thread must not keep the process
 
 
-def _arguments() -> tuple[str, Ports, Path, str]:
+def _arguments() -> tuple[str, Ports, Path, str, dict[str, str]]:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     parser.add_argument(
         "--port",
         type=int,
         default=os.environ.get("MODELKEEP_PORT") or DEFAULT_BASE,
-        help="the API's port; S3, DynamoDB and inner ports are the 11 after it (MODELKEEP_PORT; %(default)s)",
+        help="the API's port; S3, DynamoDB and inner ports are the 12 after it (MODELKEEP_PORT; %(default)s)",
     )
     parser.add_argument(
         "--data",
@@ -71,26 +72,37 @@ def _arguments() -> tuple[str, Ports, Path, str]:
         help="what keeps the bytes (MODELKEEP_STORE; %(default)s)",
     )
     parser.add_argument("--host", default=LOOPBACK, help="a loopback address (%(default)s)")
+    for name, what in {
+        "issuer": "whose tokens are needed, by URL; none: authentication is off",
+        "audience": "the tokens' `aud`",
+        "jwks-url": "where the issuer's keys are, if not where its OIDC discovery says",
+        "user-claim": "the claim that is the user id; `sub` if not set",
+    }.items():
+        variable = f"MODELKEEP_{name.upper().replace('-', '_')}"
+        parser.add_argument(f"--{name}", default=os.environ.get(variable), help=f"{what} ({variable})")
     arguments = parser.parse_args()
     try:
         loopback = arguments.host == "localhost" or ipaddress.ip_address(arguments.host).is_loopback
     except ValueError:
         loopback = False
     if not loopback:
+        reason = "there is no TLS here" if arguments.issuer else "authentication is off here"
         parser.error(
-            f"--host {arguments.host}: authentication is off here, so only this machine may connect (127.0.0.1). "
+            f"--host {arguments.host}: {reason}, so only this machine may connect (127.0.0.1). "
             "For others to use it, deploy it (`sam deploy`) or put an SSH tunnel before it."
         )
     try:
         store: str = arguments.store
         data = arguments.data or Path(".modelkeep" if store == SeaweedFS.name else f".modelkeep-{store}")
-        return arguments.host, Ports.from_base(arguments.port), data, store
+        given = {name: os.environ.get(f"MODELKEEP_{name.upper()}") for name in gateway.SETTINGS} | vars(arguments)
+        return arguments.host, Ports.from_base(arguments.port), data, store, gateway.authentication(given)
     except ValueError as exc:
         parser.error(str(exc))
 
 
 def _banner(service: Service, seconds: float) -> str:
     url = service.url
+    token = '-H "Authorization: Bearer $TOKEN" ' if service.authentication else ""
     return f"""
 Modelkeep is ready ({seconds:.1f} s).
 
@@ -98,11 +110,22 @@ Modelkeep is ready ({seconds:.1f} s).
   Docs   {url}/docs
   Data   {service.stack.data.path} (the servers' logs are in logs/)
   Store  {service.stack.store.name}: {"; ".join(service.findings)}
-  Try    curl -F file=@README.md -F user_id=alice -F model_id=first -F name=First {url}/ai-models/upload/single
+  Try    curl {token}-F file=@README.md -F user_id=alice -F model_id=first -F name=First {url}/ai-models/upload/single
 
-Authentication is off: every program on this machine can read and change everything. Only 127.0.0.1 can connect.
+{_who_may_call(service)}
 Ctrl-C stops it; the data stays.
 """
+
+
+def _who_may_call(service: Service) -> str:
+    issuer = service.authentication.get("REGISTRY_ISSUER")
+    if issuer is None:
+        return (
+            "Authentication is off: every program on this machine can read and change everything. "
+            "Only 127.0.0.1 can connect."
+        )
+    audience = service.authentication["REGISTRY_AUDIENCE"]
+    return f"Every request needs a token of {issuer} for {audience!r} (/docs aside). Only 127.0.0.1 can connect."
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import psutil  # type: ignore[import-untyped]
 
 _EXEC_CHILD = Path(__file__).with_name("exec_child.py")
 _KILL_WAIT_SECONDS = 3
+_TERMINATE_WAIT_SECONDS = 20
 _LOG_TAIL_BYTES = 4_000
 _LOG_TAIL_LINES = 12
 
@@ -72,6 +74,14 @@ class Child:
             self._process.kill()
             self._process.wait(_KILL_WAIT_SECONDS)
         self._pid_file.unlink(missing_ok=True)
+
+    def terminate(self) -> None:
+        """End it by SIGTERM, for what has to clean up behind itself (SAM removes its containers); then by SIGKILL."""
+        if self._process is not None:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_TERMINATE_WAIT_SECONDS)
+        self.kill()
 
     def log_tail(self) -> str:
         """The last lines of its log, for messages."""

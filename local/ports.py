@@ -19,7 +19,7 @@ class PortTakenError(Exception):
 
 @dataclass(frozen=True)
 class Ports:
-    """Every port that one stack opens, all on 127.0.0.1. The last eight are inner to SeaweedFS."""
+    """Every port that a stack opens, all on 127.0.0.1: from `master` on inner to SeaweedFS, the last to SAM."""
 
     api: int
     s3: int
@@ -33,6 +33,7 @@ class Ports:
     volume_grpc: int
     filer_grpc: int
     s3_grpc: int
+    start_lambda: int
 
     @property
     def admin_grpc(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.bridge import Bridge
 from local.events import EventSource
+from local.gateway import Gateway
 from local.http_server import HttpServer
 from local.invoke_api import create_invoke_api
 from local.invoking import InProcess
@@ -85,10 +86,12 @@ class Service:
         host: str = LOOPBACK,
         store: str = SeaweedFS.name,
         create_app: Callable[[], Any] | None = None,
+        authentication: Mapping[str, str] | None = None,
     ) -> None:
         self.stack = Stack(data, ports, store=store)
         self.url = f"http://localhost:{self.stack.ports.api}"
         self._host = host
+        self.authentication = dict(authentication or {})  # the issuer's variables; empty: authentication is off
         self._create_app = create_app
         self._cleanup = ExitStack()
         self.bridge: Bridge | None = None
@@ -106,7 +109,7 @@ class Service:
         stack = self.stack
         self._cleanup.callback(stack.stop)
         stack.launch()
-        apply_environment(stack.environment())
+        apply_environment({**stack.environment(), **self.authentication})
         if self._create_app is None:  # imported while the servers start: both take about a second
             from local.app import create_app, find_routers
 
@@ -123,7 +126,8 @@ class Service:
             receive=lambda body: self._receive(event_of(body, region=REGION)),
         )
         self._serve(api, stack.ports.lambda_api, LOOPBACK)
-        app = KnownHosts(self._create_app())
+        app = self._create_app()
+        app = KnownHosts(Gateway(app) if self.authentication else app)
         self.findings = _probe()
         if not isinstance(stack.store, MinIO):  # which posts its events itself
             self._begin(EventSource(stack, self._receive))

@@ -31,11 +31,12 @@ SETTINGS = {
 
 def forget_everything() -> None:
     """The registry reads its environment at first use; after this it does so again."""
-    from registry import records, settings, tasks
+    from registry import authentication, records, settings, tasks
     from registry.storage import claiming, client, copying, multiparts
 
     boto3.DEFAULT_SESSION = None  # it keeps the credentials that it found first
     settings.get_settings.cache_clear()
+    authentication.keys_of.cache_clear()
     client.forget_clients()
     copying.digest_method.cache_clear()
     multiparts.lists_digests.cache_clear()

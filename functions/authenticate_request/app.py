@@ -1,11 +1,41 @@
-"""Lambda authorizer: who calls? Until an issuer can be configured it knows nobody, and refuses everybody."""
+"""Lambda authorizer (REQUEST): who calls? What they may do is decided in the endpoints."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+from registry.authentication import authenticate
+from registry.errors import UnauthenticatedError
+from registry.observability import get_logger
+
+_BEARER = re.compile(r"bearer +([^ ]+) *", re.IGNORECASE)
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """API Gateway's way to answer 401 is this exception, with just this text."""
-    del event, context
-    raise PermissionError("Unauthorized")
+    """Lets a known user into the whole API. API Gateway answers 401 to an exception with just the text "Unauthorized",
+    and "authorizer failure" to any other: no issuer is set, or its keys can't be had."""
+    request_id = (event.get("requestContext") or {}).get("requestId")
+    try:
+        user_id = authenticate(_read_token(event))
+    except UnauthenticatedError as error:
+        get_logger().info("refused", code=error.code, request_id=request_id)
+        raise Exception("Unauthorized") from None
+    except Exception:
+        get_logger().exception("nobody_gets_in", request_id=request_id)
+        raise
+    get_logger().info("authenticated", user_id=user_id, request_id=request_id)
+    # One policy for the whole stage: it is cached for the token, and would else refuse the next route or method.
+    resource = "/".join([*event["methodArn"].split("/")[:2], "*", "*"])
+    statement = {"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": resource}
+    return {"principalId": user_id, "policyDocument": {"Version": "2012-10-17", "Statement": [statement]}}
+
+
+def _read_token(event: dict[str, Any]) -> str:
+    """The one bearer token of a request."""
+    many = event.get("multiValueHeaders") or {name: [value] for name, value in (event.get("headers") or {}).items()}
+    values = [value for name, found in many.items() if name.lower() == "authorization" for value in found]
+    match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
+    if match is None:
+        raise UnauthenticatedError("One Authorization header with a bearer token is needed", code="no_token")
+    return match[1]

@@ -33,7 +33,8 @@ def environment() -> dict[str, str]:
 class Server:
     """One data folder and one run of ports; started, killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self._arguments = arguments  # further ones of `python -m local`
         self.data = folder / "data"
         self.log = folder / "server.log"
         self.ports = Ports.free()
@@ -46,7 +47,16 @@ class Server:
         written = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "local", "--port", str(self.ports.api), "--data", str(self.data)],
+                [
+                    sys.executable,
+                    "-m",
+                    "local",
+                    "--port",
+                    str(self.ports.api),
+                    "--data",
+                    str(self.data),
+                    *self._arguments,
+                ],
                 cwd=PROJECT,
                 env=environment(),
                 stdin=subprocess.DEVNULL,
@@ -91,9 +101,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Server]:
+def running(folder: Path, *arguments: str) -> Iterator[Server]:
     """A server that is gone afterwards, whose log then says nothing secret and which gave up on no event."""
-    server = Server(folder)
+    server = Server(folder, *arguments)
     try:
         server.start()
         yield server

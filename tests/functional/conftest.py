@@ -27,10 +27,11 @@ SETTINGS = {
 
 
 def _forget_everything() -> None:
-    from registry import records, settings, tasks
+    from registry import authentication, records, settings, tasks
     from registry.storage import claiming, client, copying, multiparts
 
     settings.get_settings.cache_clear()
+    authentication.keys_of.cache_clear()
     client.forget_clients()
     copying.digest_method.cache_clear()
     multiparts.lists_digests.cache_clear()

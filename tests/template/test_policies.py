@@ -46,8 +46,9 @@ ALLOWED: dict[str, dict[str, str]] = {
         "dynamodb:Query": "D A",
         "dynamodb:UpdateItem": "A",
         "dynamodb:BatchWriteItem": "A",
-        "lambda:InvokeFunction": "receive_upload",
+        "lambda:InvokeFunction": "receive_upload:live",
     },
+    "answer_options": {},
     "authenticate_request": {},
     "build_archive": {
         "dynamodb:GetItem": "M",
@@ -74,7 +75,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "s3:ListMultipartUploadParts": "inbox",
         "s3:ListBucket": "models inbox",
         "s3:ListBucketMultipartUploads": "bucket",
-        "lambda:InvokeFunction": "receive_upload",
+        "lambda:InvokeFunction": "receive_upload:live",
     },
     "delete_model": {
         "dynamodb:GetItem": "M W",
@@ -86,6 +87,8 @@ ALLOWED: dict[str, dict[str, str]] = {
         "dynamodb:BatchWriteItem": "F P D A",
         "s3:DeleteObject": "models archives",
         "s3:AbortMultipartUpload": "models",
+        "s3:DeleteObjectVersion": "models inbox archives",
+        "s3:ListBucketVersions": "models inbox archives",
         "s3:ListBucket": "models",
         "s3:ListBucketMultipartUploads": "bucket",
     },
@@ -95,7 +98,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "dynamodb:UpdateItem": "M F",
         "s3:GetObject": "models archives",
         "s3:ListBucket": "archives",
-        "lambda:InvokeFunction": "build_archive",
+        "lambda:InvokeFunction": "build_archive:live",
     },
     "get_model": {
         "dynamodb:GetItem": "M",
@@ -142,13 +145,13 @@ ALLOWED: dict[str, dict[str, str]] = {
         "dynamodb:UpdateItem": "A",
         "dynamodb:DeleteItem": "P A O WK",
         "dynamodb:BatchWriteItem": "F P W D A",
-        "s3:GetObject": "models inbox",
-        "s3:PutObject": "models inbox",
+        "s3:GetObject": "models inbox claim",
+        "s3:PutObject": "models inbox claim",
         "s3:DeleteObject": "models inbox",
         "s3:AbortMultipartUpload": "models inbox",
         "s3:ListBucket": "models inbox",
         "s3:ListBucketMultipartUploads": "bucket",
-        "lambda:InvokeFunction": "receive_upload",
+        "lambda:InvokeFunction": "receive_upload:live",
     },
     "search_models": {
         "dynamodb:BatchGetItem": "M",
@@ -171,14 +174,14 @@ ALLOWED: dict[str, dict[str, str]] = {
         "dynamodb:UpdateItem": "M A",
         "dynamodb:DeleteItem": "A O WK",
         "dynamodb:BatchWriteItem": "F A",
-        "s3:GetObject": "inbox",
-        "s3:PutObject": "inbox",
+        "s3:GetObject": "inbox claim",
+        "s3:PutObject": "inbox claim",
         "s3:DeleteObject": "models inbox",
         "s3:AbortMultipartUpload": "models inbox",
         "s3:ListMultipartUploadParts": "inbox",
         "s3:ListBucket": "models inbox",
         "s3:ListBucketMultipartUploads": "bucket",
-        "lambda:InvokeFunction": "receive_upload",
+        "lambda:InvokeFunction": "receive_upload:live",
     },
     "sweep_uploads": {
         "dynamodb:GetItem": "M W A WK",
@@ -190,9 +193,11 @@ ALLOWED: dict[str, dict[str, str]] = {
         "s3:GetObject": "inbox",
         "s3:DeleteObject": "models inbox archives",
         "s3:AbortMultipartUpload": "models inbox archives",
+        "s3:DeleteObjectVersion": "models inbox archives",
+        "s3:ListBucketVersions": "models inbox archives",
         "s3:ListBucket": "models inbox",
         "s3:ListBucketMultipartUploads": "bucket",
-        "lambda:InvokeFunction": "receive_upload",
+        "lambda:InvokeFunction": "receive_upload:live",
     },
     "update_model": {
         "dynamodb:GetItem": "M W",
@@ -209,13 +214,13 @@ ALLOWED: dict[str, dict[str, str]] = {
         "dynamodb:UpdateItem": "M A",
         "dynamodb:DeleteItem": "P A O WK",
         "dynamodb:BatchWriteItem": "F P W D A",
-        "s3:GetObject": "models inbox",
-        "s3:PutObject": "models inbox",
+        "s3:GetObject": "models inbox claim",
+        "s3:PutObject": "models inbox claim",
         "s3:DeleteObject": "models inbox",
         "s3:AbortMultipartUpload": "models inbox",
         "s3:ListBucket": "models inbox",
         "s3:ListBucketMultipartUploads": "bucket",
-        "lambda:InvokeFunction": "receive_upload",
+        "lambda:InvokeFunction": "receive_upload:live",
     },
     "upload_single": {
         "dynamodb:GetItem": "M P A",
@@ -233,7 +238,15 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
 }
 
-PREFIXES = {"models/": "models", "modelkeep/uploads/": "inbox", "modelkeep/archives/": "archives"}
+PREFIXES = {
+    "models/": "models",
+    "modelkeep/uploads/": "inbox",
+    "modelkeep/archives/": "archives",
+    "modelkeep/claim.json": "claim",
+}
+KEY = "arn:aws:kms:R:111122223333:key/k"
+# Who may read what is encrypted with a key may use it to decrypt; who writes, to encrypt too, and a multipart is read.
+KMS = {"s3:GetObject": {"kms:Decrypt"}, "s3:PutObject": {"kms:Decrypt", "kms:GenerateDataKey"}}
 FUNCTIONS = functions_of(load_template())
 Grants = dict[str, set[str]]
 
@@ -256,9 +269,9 @@ def _targets(action: str, resource: str, condition: dict[str, Any]) -> set[str]:
         ((name, patterns),) = keys.items()
         assert name == "dynamodb:LeadingKeys"
         return {pattern.removesuffix("#*") for pattern in patterns}
-    if resource == BUCKET_ARN and action == "s3:ListBucket":
+    if resource == BUCKET_ARN and action in ("s3:ListBucket", "s3:ListBucketVersions"):
         ((operator, keys),) = condition.items()
-        assert operator == "StringLikeIfExists"
+        assert operator == ("StringLikeIfExists" if action == "s3:ListBucket" else "StringLike")
         return {PREFIXES[pattern.removesuffix("*")] for pattern in keys["s3:prefix"]}
     assert not condition
     if resource == BUCKET_ARN:
@@ -271,6 +284,25 @@ def _targets(action: str, resource: str, condition: dict[str, Any]) -> set[str]:
 @pytest.mark.parametrize("folder", sorted(FUNCTIONS))
 def test_a_function_may_do_this_and_no_more(folder: str):
     assert granted(folder) == {action: set(targets.split()) for action, targets in ALLOWED[folder].items()}
+
+
+@pytest.mark.parametrize("folder", sorted(FUNCTIONS))
+def test_a_function_may_use_a_key_for_what_it_reads_and_writes_if_there_is_one(folder: str):
+    asked = set().union(*(KMS.get(action, ()) for action in ALLOWED[folder]))
+    given = functions_of(load_template(KmsKeyArn=KEY))[folder]
+    listed = [each for each in statements_of(given) if "kms" in str(each["Action"])]
+    assert {action for each in listed for action in each["Action"]} == asked
+    for statement in listed:
+        assert statement["Resource"] == KEY
+        assert statement["Condition"] == {"StringEquals": {"kms:ViaService": "s3.R.amazonaws.com"}}
+    without = [each for each in statements_of(given) if each not in listed]
+    assert without == statements_of(FUNCTIONS[folder])
+
+
+@pytest.mark.parametrize("folder", sorted(FUNCTIONS))
+def test_with_a_given_bucket_a_function_may_do_the_same_there_and_nothing_elsewhere(folder: str):
+    given = str(statements_of(functions_of(load_template(BucketName="lake"))[folder]))
+    assert given == str(statements_of(FUNCTIONS[folder])).replace(BUCKET_ARN, "arn:aws:s3:::lake")
 
 
 _WRITES = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
@@ -314,9 +346,14 @@ def needed(operation: str, given: dict[str, Any]) -> set[tuple[str, str]]:
     if "TableName" in given:
         return {(f"dynamodb:{operation}", _kind(given.get("Key") or given["Item"]))}
     if "FunctionName" in given:
-        return {("lambda:InvokeFunction", given["FunctionName"])}
+        return {("lambda:InvokeFunction", f"{given['FunctionName']}:{given['Qualifier']}")}
     if operation == "DeleteObjects":
-        return {("s3:DeleteObject", _prefix(each["Key"])) for each in given["Delete"]["Objects"]}
+        return {
+            ("s3:DeleteObjectVersion" if "VersionId" in each else "s3:DeleteObject", _prefix(each["Key"]))
+            for each in given["Delete"]["Objects"]
+        }
+    if operation == "ListObjectVersions":
+        return {("s3:ListBucketVersions", _prefix(given["Prefix"]))}
     if operation == "ListObjectsV2":
         return {("s3:ListBucket", _prefix(given["Prefix"]))}
     if operation == "ListMultipartUploads":
@@ -362,7 +399,7 @@ class Recorder:
             return str(real_presign(client, method, Params=Params, **rest))
 
         def start(name: str, event: dict[str, Any]) -> None:
-            recorder._note({("lambda:InvokeFunction", name)})
+            recorder._note({("lambda:InvokeFunction", f"{name}:live")})
             recorder.started.append((name, event))
 
         monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
@@ -620,7 +657,7 @@ def test_policies_are_enough_for_work_that_is_handed_over(recorder: Recorder, no
         recorder.http("complete_upload", 202, path={"upload_id": upload["upload_id"]})
         recorder.event("receive_upload", event)
     for folder in ("upload_folder", "complete_upload", "receive_upload"):
-        assert ("lambda:InvokeFunction", "receive_upload") in recorder.asked[folder]
+        assert ("lambda:InvokeFunction", "receive_upload:live") in recorder.asked[folder]
     recorder.run_started()
     assert recorder.http("get_model", 200, path=MODEL, query={"version": "v9"})
     assert recorder.refused == set()

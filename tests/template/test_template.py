@@ -9,12 +9,13 @@ import re
 import pytest
 
 from local.app import find_routers
-from tests.template.loading import ROOT, as_list, functions_of, load_template, resources_of, statements_of
+from tests.template.loading import ROOT, as_list, functions_of, load_template, resources_of, source, statements_of
 
 TEMPLATE = load_template()
 FUNCTIONS = functions_of(TEMPLATE)
 FOLDERS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/app.py"))
 ROUTES = {route.operation_id: route for router in find_routers() for route in router.routes}
+WORKERS = ("build_archive", "receive_upload", "sweep_uploads")
 
 
 def test_every_folder_is_a_function_and_every_function_a_folder():
@@ -28,9 +29,10 @@ def test_every_folder_is_a_function_and_every_function_a_folder():
 
 
 def test_a_function_is_found_by_the_prefix_that_tasks_puts_before_its_folder():
-    prefix = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]["REGISTRY_FUNCTIONS_PREFIX"]
+    variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
     for folder, properties in FUNCTIONS.items():
-        assert properties["FunctionName"] == prefix + folder
+        assert properties["FunctionName"] == variables["REGISTRY_FUNCTIONS_PREFIX"] + folder
+    assert variables["REGISTRY_FUNCTIONS_QUALIFIER"] == TEMPLATE["Globals"]["Function"]["AutoPublishAlias"]
 
 
 def events(kind: str) -> dict[str, list[dict]]:
@@ -48,22 +50,58 @@ def test_every_route_of_the_code_is_one_of_the_template_and_the_reverse():
     found = {
         folder: [(event["Method"].upper(), event["Path"]) for event in listed]
         for folder, listed in events("Api").items()
-        if listed
+        if listed and folder != "answer_options"
     }
     assert found == expected
 
 
-def test_every_path_has_the_authorizer():
-    auth = TEMPLATE["Resources"]["Api"]["Properties"]["Auth"]
-    authorizer = auth["Authorizers"][auth["DefaultAuthorizer"]]
-    assert authorizer["FunctionArn"] == "GetAtt AuthenticateRequestFunction.Arn"
-    assert authorizer["Identity"]["Headers"] == ["Authorization"]
-    assert authorizer["Identity"]["ReauthorizeEvery"] <= 60
-    for listed in events("Api").values():
-        for event in listed:
-            assert event["RestApiId"] == "Ref Api"
-            assert "Auth" not in event  # nothing of its own: the default holds
+def test_every_path_answers_options_without_a_token_and_nothing_else_does():
+    listed = events("Api")
+    preflights = listed.pop("answer_options")
+    assert {event["Method"] for event in preflights} == {"options"}
+    assert all(event["Auth"] == {"Authorizer": "NONE"} for event in preflights)
+    paths = sorted({event["Path"] for each in listed.values() for event in each})
+    assert sorted(event["Path"] for event in preflights) == paths
+    for event in (event for each in listed.values() for event in each):
+        assert event["RestApiId"] == "Ref Api"
+        assert "Auth" not in event  # nothing of its own: the default holds
+
+
+def test_an_issuer_has_to_be_named_and_is_told_to_the_authorizer_alone():
+    parameters = source()["Parameters"]
+    for name in ("Issuer", "Audience"):
+        assert "Default" not in parameters[name]
+    assert not re.fullmatch(parameters["Issuer"]["AllowedPattern"], "")
+    assert not re.fullmatch(parameters["Issuer"]["AllowedPattern"], "http://issuer.example.com")
+    assert re.fullmatch(parameters["Issuer"]["AllowedPattern"], "https://issuer.example.com/realms/a")
+    assert parameters["Audience"]["MinLength"] >= 1
+    own = {folder: each["Environment"]["Variables"] for folder, each in FUNCTIONS.items() if "Environment" in each}
+    assert own == {
+        "authenticate_request": {
+            "REGISTRY_ISSUER": "https://issuer.example.com",
+            "REGISTRY_JWKS_URL": "",
+            "REGISTRY_AUDIENCE": "modelkeep",
+            "REGISTRY_USER_CLAIM": "sub",
+            "REGISTRY_TOKEN_LIFETIME_SECONDS": "86400",
+        }
+    }
     assert TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]["REGISTRY_AUTHENTICATION"] == "authorizer"
+
+
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("", True),
+        ("https://issuer.example.com/keys", True),
+        ("http://host.docker.internal:8123/keys", True),
+        ("http://127.0.0.1:8123/keys", True),
+        ("http://issuer.example.com/keys", False),
+        ("http://127.0.0.1.example.com/keys", False),
+        ("http://localhost@example.com/keys", False),
+    ],
+)
+def test_keys_are_fetched_by_tls_but_from_this_machine(url: str, taken: bool):
+    assert bool(re.fullmatch(source()["Parameters"]["JwksUrl"]["AllowedPattern"], url)) is taken
 
 
 def test_files_pass_the_gateway_unharmed():
@@ -74,24 +112,32 @@ def test_no_environment_holds_a_secret():
     assert set(TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]) == {
         "REGISTRY_BUCKET",
         "REGISTRY_TABLE",
+        "REGISTRY_INBOX_PREFIX",
+        "REGISTRY_ARCHIVES_PREFIX",
         "REGISTRY_AUTHENTICATION",
         "REGISTRY_FUNCTIONS_PREFIX",
+        "REGISTRY_FUNCTIONS_QUALIFIER",
+        "REGISTRY_INSTALLATION",
+        "REGISTRY_KMS_KEY",
+        "REGISTRY_CORS_ORIGINS",
+        "POWERTOOLS_SERVICE_NAME",
+        "POWERTOOLS_METRICS_NAMESPACE",
+        "POWERTOOLS_LOG_LEVEL",
+        "POWERTOOLS_TRACE_DISABLED",
     }
-    assert not [folder for folder, properties in FUNCTIONS.items() if "Environment" in properties]
-
-
-def test_an_event_of_the_inbox_and_no_other_wakes_receive_upload():
-    (event,) = events("S3")["receive_upload"]
-    (rule,) = event["Filter"]["S3Key"]["Rules"]
-    assert rule == {"Name": "prefix", "Value": "modelkeep/uploads/"}
-    assert [folder for folder, listed in events("S3").items() if listed] == ["receive_upload"]
 
 
 def test_an_event_is_tried_again_and_then_kept():
-    properties = FUNCTIONS["receive_upload"]
-    assert properties["EventInvokeConfig"]["MaximumRetryAttempts"] == 2
-    assert properties["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Destination"] == "GetAtt DeadLetters.Arn"
-    assert properties["RecursiveLoop"] == "Allow"
+    for folder in ("receive_upload", "build_archive"):
+        config = FUNCTIONS[folder]["EventInvokeConfig"]
+        assert config["MaximumRetryAttempts"] == 2
+        assert config["DestinationConfig"]["OnFailure"] == {"Type": "SQS", "Destination": "GetAtt DeadLetters.Arn"}
+
+
+def test_a_function_that_starts_itself_may_and_no_other():
+    own = {folder for folder, each in FUNCTIONS.items() if f"function:S-{folder}" in str(statements_of(each))}
+    assert own == {"receive_upload"} == {folder for folder, each in FUNCTIONS.items() if "RecursiveLoop" in each}
+    assert FUNCTIONS["receive_upload"]["RecursiveLoop"] == "Allow"
 
 
 def test_the_sweep_is_on_a_schedule():
@@ -102,7 +148,7 @@ def test_the_sweep_is_on_a_schedule():
 def test_every_function_has_a_policy_of_its_own_and_no_role_that_others_share():
     for folder, properties in FUNCTIONS.items():
         assert "Role" not in properties
-        assert bool(statements_of(properties)) == (folder != "authenticate_request")
+        assert bool(statements_of(properties)) == (folder not in ("authenticate_request", "answer_options"))
     assert "Policies" not in TEMPLATE["Globals"]["Function"]
 
 
@@ -117,39 +163,43 @@ def test_no_policy_has_a_wildcard_but_the_end_of_a_prefix():
                 assert "*" not in resource or re.fullmatch(below, resource), (folder, resource)
 
 
-def test_the_bucket_is_private_encrypted_and_reached_by_tls_alone():
-    bucket = TEMPLATE["Resources"]["Bucket"]
-    properties = bucket["Properties"]
-    assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
-    assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
-    assert len(properties["PublicAccessBlockConfiguration"]) == 4
-    assert properties["BucketEncryption"]
-    (statement,) = TEMPLATE["Resources"]["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
-    assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "s3:*")
-    assert statement["Resource"] == ["GetAtt Bucket.Arn", "${Bucket.Arn}/*"]
-    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+def test_a_functions_log_is_its_own_and_does_not_grow_for_ever():
+    logs = {name: each["Properties"] for name, each in resources_of(TEMPLATE, "AWS::Logs::LogGroup").items()}
+    assert {each["RetentionInDays"] for each in logs.values()} == {"90"}
+    for folder, properties in FUNCTIONS.items():
+        group = properties["LoggingConfig"]["LogGroup"].removeprefix("Ref ")
+        assert logs[group]["LogGroupName"] == f"/aws/lambda/{properties['FunctionName']}", folder
 
 
-def test_what_the_sweep_misses_is_expired_by_the_bucket():
-    rules = {
-        rule["Id"]: rule for rule in TEMPLATE["Resources"]["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
-    }
-    assert (rules["inbox"]["Prefix"], rules["inbox"]["ExpirationInDays"]) == ("modelkeep/uploads/", 14)
-    assert (rules["archives"]["Prefix"], rules["archives"]["ExpirationInDays"]) == ("modelkeep/archives/", 7)
-    assert rules["multiparts"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 14}
-    assert all("ExpirationInDays" not in rule for rule in rules.values() if not rule.get("Prefix"))
+def test_workers_reserve_concurrency_where_that_is_asked_and_the_sweep_never():
+    for count, expected in (("0", {}), ("7", {"receive_upload": "7", "build_archive": "7"})):
+        found = functions_of(load_template(WorkerConcurrency=count))
+        assert {
+            folder: each["ReservedConcurrentExecutions"]
+            for folder, each in found.items()
+            if "ReservedConcurrentExecutions" in each
+        } == expected
 
 
-def test_the_table_is_kept_and_can_be_restored():
-    table = TEMPLATE["Resources"]["Table"]
-    properties = table["Properties"]
-    assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
-    assert properties["DeletionProtectionEnabled"] == "Ref DeletionProtection"
-    assert TEMPLATE["Parameters"]["DeletionProtection"]["Default"] == "true"
-    assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-    assert properties["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
-    assert properties["SSESpecification"] == {"SSEEnabled": True}
-    assert properties["BillingMode"] == "PAY_PER_REQUEST"
+def test_snapshots_are_for_those_who_are_waited_for():
+    assert load_template()["Globals"]["Function"]["SnapStart"] == {"ApplyOn": "None"}
+    assert load_template(SnapStart="on")["Globals"]["Function"]["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+    assert {folder for folder, each in FUNCTIONS.items() if each.get("SnapStart") == {"ApplyOn": "None"}} == {*WORKERS}
+    ((assertion,),) = [rule["Assertions"] for rule in source()["Rules"].values()]
+    assert assertion["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "PythonRuntime"}, "python3.11"]}]}
+
+
+def test_what_is_built_is_what_is_deployed_where_nobody_says_otherwise():
+    makefile = (ROOT / "layers" / "dependencies" / "Makefile").read_text()
+    for variable, parameter in (("RUNTIME", "PythonRuntime"), ("ARCHITECTURE", "Architecture")):
+        assert f"\n{variable} ?= {source()['Parameters'][parameter]['Default']}\n" in makefile
+
+
+def test_memory_and_timeout_have_a_reason_beside_them():
+    lines = (ROOT / "template.yaml").read_text().splitlines()
+    named = [line for line in lines if re.match(r" +(MemorySize|Timeout): ", line)]
+    assert len(named) > 10
+    assert [line for line in named if not re.search(r"# \w", line)] == []
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -168,9 +218,3 @@ def test_the_events_to_try_functions_with_are_understood(on_moto: None):
         answer = importlib.import_module(f"functions.{folder}.app").lambda_handler(event, None)
         # Whatever needs a model or an upload may find none; nothing is refused as malformed.
         assert folder not in ROUTES or answer["statusCode"] in (200, 201, 404), (folder, answer["body"])
-
-
-def test_the_authorizer_refuses_everybody():
-    event = json.loads((ROOT / "tests" / "events" / "authenticate_request.json").read_text())
-    with pytest.raises(Exception, match=r"^Unauthorized$"):
-        importlib.import_module("functions.authenticate_request.app").lambda_handler(event, None)

@@ -60,6 +60,80 @@ def test_urls_live_an_hour_at_most():  # docs/design.md, section 4
         read_settings({**LEAST, "REGISTRY_URL_EXPIRES_SECONDS": "3601"})
 
 
+ISSUER = {**LEAST, "REGISTRY_ISSUER": "https://login.example.com/realms/a", "REGISTRY_AUDIENCE": "modelkeep"}
+
+
+def test_an_issuer_is_told_by_two_variables_and_has_sensible_defaults():
+    settings = read_settings(ISSUER)
+    assert (settings.issuer, settings.audience) == ("https://login.example.com/realms/a", "modelkeep")
+    assert (settings.jwks_url, settings.user_claim, settings.token_lifetime_seconds) == ("", "sub", 86_400)
+    empty = {"REGISTRY_ISSUER": "", "REGISTRY_AUDIENCE": "", "REGISTRY_JWKS_URL": ""}
+    assert read_settings({**LEAST, **empty}) == read_settings(LEAST)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://login.example.com",
+        "https://login.example.com/",
+        "https://login.example.com:8443/a/b",
+        "http://localhost:9000",
+        "http://127.0.0.1:9000/realms/a",
+        "http://[::1]:9000",
+        "http://host.docker.internal:9000",
+        "http://host.containers.internal:9000",
+    ],
+)
+def test_an_issuer_is_reached_by_tls_or_never_leaves_this_machine(url):
+    assert read_settings({**ISSUER, "REGISTRY_ISSUER": url, "REGISTRY_JWKS_URL": url}).issuer == url
+
+
+@pytest.mark.parametrize("name", ["REGISTRY_ISSUER", "REGISTRY_JWKS_URL"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "login.example.com",
+        "http://login.example.com",
+        "http://10.0.0.1",
+        "http://169.254.169.254/latest",
+        "http://localhost.evil.example",
+        "http://127.0.0.1.evil.example",
+        "http://localhost@evil.example",
+        "https://user:secret@login.example.com",
+        "https://login.example.com/#fragment",
+        "https://login.example.com/ a",
+        "https://login.example.com/\n",
+        "https://login.example.com:port/",
+        "https://[::1",
+        "https://",
+        "https:///path",
+        "file:///etc/passwd",
+        "ftp://localhost/",
+        "//login.example.com",
+    ],
+)
+def test_an_issuer_that_could_be_feigned_is_named(name, url):
+    with pytest.raises(SettingsError, match=name):
+        read_settings({**ISSUER, name: url})
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"REGISTRY_AUDIENCE": ""}, "REGISTRY_AUDIENCE"),
+        ({"REGISTRY_ISSUER": ""}, "REGISTRY_ISSUER"),
+        ({"REGISTRY_ISSUER": "", "REGISTRY_AUDIENCE": "", "REGISTRY_JWKS_URL": "https://a.example"}, "REGISTRY_ISSUER"),
+        ({"REGISTRY_ISSUER": "https://a.example/?tenant=1"}, "REGISTRY_ISSUER"),
+        ({"REGISTRY_USER_CLAIM": ""}, "REGISTRY_USER_CLAIM"),
+        ({"REGISTRY_TOKEN_LIFETIME_SECONDS": "0"}, "REGISTRY_TOKEN_LIFETIME_SECONDS"),
+        ({"REGISTRY_TOKEN_LIFETIME_SECONDS": "604801"}, "REGISTRY_TOKEN_LIFETIME_SECONDS"),
+    ],
+)
+def test_half_an_issuer_is_named(changes, named):
+    with pytest.raises(SettingsError, match=named):
+        read_settings({**ISSUER, **changes})
+
+
 def test_every_setting_can_be_set_by_its_variable():
     for name, field in Settings.__dataclass_fields__.items():
         if field.type == "int":

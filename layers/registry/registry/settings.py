@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
+from urllib.parse import urlsplit
 
 MIB = 1024 * 1024
 DAY_SECONDS = 86_400
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?|https?://\[[0-9a-f:]+\](:[0-9]+)?")  # as browsers send it
+_MAX_TOKEN_LIFETIME_SECONDS = 7 * DAY_SECONDS
 
 
 class SettingsError(RuntimeError):
@@ -25,6 +28,16 @@ class Settings:
     table: str
     # "authorizer": API Gateway's authorizer says who calls, and nobody gets in without. "off": everybody may all.
     authentication: str = "authorizer"
+    # Whose tokens `authenticate_request` believes: their `iss`, to the letter. Without one nobody gets in.
+    issuer: str = ""
+    # Where the issuer's keys are, if not where its OIDC discovery says.
+    jwks_url: str = ""
+    # The tokens' `aud`: what the issuer calls this registry. Its tokens for others are refused.
+    audience: str = ""
+    # The claim that is the user id.
+    user_claim: str = "sub"
+    # A token that is good for longer than this is refused: it could be revoked by nobody.
+    token_lifetime_seconds: int = DAY_SECONDS
     inbox_prefix: str = "modelkeep/uploads/"
     archives_prefix: str = "modelkeep/archives/"
     # Presigned URLs carry the host that they are signed for: where clients reach S3, if not where functions do.
@@ -105,7 +118,52 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             raise SettingsError(f"REGISTRY_CORS_ORIGINS must name origins like https://a.example, not {origin!r}")
     if not 0 < settings.url_expires_seconds <= 3600:
         raise SettingsError("REGISTRY_URL_EXPIRES_SECONDS must be 1 to 3600: presigned URLs live an hour at most")
+    _check_issuer(settings)
     return settings
+
+
+def _check_issuer(settings: Settings) -> None:
+    for name in ("issuer", "jwks_url"):
+        url = getattr(settings, name)
+        if url and not is_safe_url(url):
+            raise SettingsError(
+                f"REGISTRY_{name.upper()} must be an https URL without user, password and fragment "
+                f"(http only on this machine), not {url!r}"
+            )
+    if urlsplit(settings.issuer).query:
+        raise SettingsError(f"REGISTRY_ISSUER must be a URL without a query, not {settings.issuer!r}")
+    for name in ("jwks_url", "audience"):
+        if getattr(settings, name) and not settings.issuer:
+            raise SettingsError(f"REGISTRY_ISSUER is not set, and REGISTRY_{name.upper()} is")
+    if settings.issuer and not settings.audience:
+        raise SettingsError("REGISTRY_AUDIENCE is not set, and REGISTRY_ISSUER is: say whom its tokens are for")
+    if not settings.user_claim:
+        raise SettingsError("REGISTRY_USER_CLAIM must name a claim: leave it out for 'sub'")
+    if not 0 < settings.token_lifetime_seconds <= _MAX_TOKEN_LIFETIME_SECONDS:
+        raise SettingsError(f"REGISTRY_TOKEN_LIFETIME_SECONDS must be 1 to {_MAX_TOKEN_LIFETIME_SECONDS} (a week)")
+
+
+def is_safe_url(url: str) -> bool:
+    """Whether what a URL answers can be believed: https, or http that never leaves the machine (tests, containers)."""
+    if not url.isascii() or not url.isprintable() or any(each in url for each in ' "<>\\^`{|}#'):
+        return False
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not host or parts.username is not None or parts.password is not None:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_this_machine(host))
+
+
+def _is_this_machine(host: str) -> bool:
+    if host in ("localhost", "host.docker.internal", "host.containers.internal"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @cache

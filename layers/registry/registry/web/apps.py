@@ -105,7 +105,11 @@ async def _check_query(request: Request) -> None:
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RegistryError)
     status = next((STATUS_BY_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_BY_ERROR), 500)
-    headers = {"Retry-After": str(error.retry_after_seconds)} if isinstance(error, UnavailableError) else None
+    headers = {}
+    if isinstance(error, UnavailableError):
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, UnauthenticatedError):
+        headers["WWW-Authenticate"] = "Bearer"
     return _error(request, status, error.detail, error.code, headers, error.extra)
 
 
