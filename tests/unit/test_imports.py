@@ -15,7 +15,8 @@ FUNCTIONS = sorted(each.parent.name for each in ROOT.glob("functions/*/app.py"))
 
 # pynamodb and what it needs (botocore with dateutil, six, jmespath, urllib3).
 TABLE = {"pynamodb", "botocore", "dateutil", "six", "jmespath", "urllib3", "typing_extensions"}
-LOGS = {"aws_lambda_powertools", "jmespath", "typing_extensions"}
+# Of botocore it is the bare package here, without a module: Powertools says who it is in requests.
+LOGS = {"aws_lambda_powertools", "botocore", "jmespath", "typing_extensions"}
 TOKENS = {"jwt", "cryptography", "_cffi_backend"}
 # fastapi and what it needs; mangum between it and Lambda.
 HTTP = {
