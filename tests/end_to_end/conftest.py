@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.end_to_end.client import Client
 from tests.end_to_end.running import Server, running
@@ -36,6 +38,39 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | Target
         return
     with running(tmp_path_factory.mktemp("server")) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def identified(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the target wants tokens, what a test sends there (requests, curl) carries its user's; else nothing."""
+    if TARGET is not None and TARGET.issuer is not None and "user_id" in request.fixturenames:
+        identify(TARGET, request.getfixturevalue("user_id"), monkeypatch, tmp_path)
+
+
+def identify(target: Target, user_id: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """From now on requests and curl call the target as that user, and others, as the store, as before."""
+    bearer = f"Bearer {target.token(user_id)}"
+    send = requests.Session.request
+
+    def request(self: Any, method: str, url: str, **options: Any) -> requests.Response:
+        if url.startswith(target.url + "/"):
+            options["headers"] = {"Authorization": bearer, **(options.get("headers") or {})}
+        return send(self, method, url, **options)
+
+    monkeypatch.setattr(requests.Session, "request", request)
+    (folder / ".curlrc").write_text(f'header = "Authorization: {bearer}"\n')
+    monkeypatch.setenv("CURL_HOME", str(folder))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def localhost_has_subdomains() -> None:
+    """RFC 6761 has `*.localhost` be this machine, and curl knows it; not every system's resolver does."""
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *arguments: Any, **options: Any) -> Any:
+        return resolve("127.0.0.1" if str(host).endswith(".localhost") else host, *arguments, **options)
+
+    socket.getaddrinfo = getaddrinfo
 
 
 @pytest.fixture

@@ -1,13 +1,15 @@
 """The registry that the suite talks to: one that it starts itself as `make run` does, or one that already runs.
 
 MODELKEEP_TEST_TARGET names a JSON file about the latter: `url`; `s3` {endpoint, access_key, secret_key, bucket}, to
-look into the bucket with; `lacks`, what it does not have of ALL, so that tests which need that are left out.
+look into the bucket with; `lacks`, what it does not have of ALL, so that tests which need that are left out; `issuer`
+{url, audience, algorithm, key_id, private_key}, where it wants tokens.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,21 @@ class Target:
     url: str
     s3: dict[str, str]
     lacks: frozenset[str] = frozenset()
+    issuer: dict[str, str] | None = None
+
+    def token(self, user_id: str) -> str:
+        """A token as the target's issuer makes it."""
+        import jwt
+
+        assert self.issuer is not None
+        now = int(time.time())
+        claims = {"iss": self.issuer["url"], "aud": self.issuer["audience"], "sub": user_id}
+        return jwt.encode(
+            {**claims, "iat": now, "exp": now + 3600},
+            self.issuer["private_key"],
+            algorithm=self.issuer["algorithm"],
+            headers={"kid": self.issuer["key_id"]},
+        )
 
 
 def read_target() -> Target | None:
@@ -36,4 +53,4 @@ def read_target() -> Target | None:
     said = json.loads(Path(path).read_text())
     lacks = frozenset(said.get("lacks", ()))
     assert lacks <= ALL.keys(), lacks - ALL.keys()
-    return Target(said["url"], said["s3"], lacks)
+    return Target(said["url"], said["s3"], lacks, said.get("issuer"))

@@ -1,0 +1,107 @@
+"""`make test-deployed`: MiniStack, a real `sam deploy` of the template, and the tests over it.
+
+Arguments are pytest's; without any, all of the end-to-end suite that a gateway can carry, and tests/deployed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+
+from tests.deployed import ministack as ministack_module
+from tests.deployed import stack
+from tests.deployed.ministack import ACCESS_KEY, ROOT, SECRET_KEY, MiniStack
+from tests.issuer import Issuer
+
+# MiniStack has no process of ours to kill, and its gateway ends at some MiB as AWS's does.
+LACKS = ["process", "front", "unlimited", "binary"]
+
+
+def main() -> int:
+    """pytest's exit status; 2 if there was nothing to test."""
+    for name, there in ((".venv-ministack", ministack_module.installed()), (".venv-sam", stack.SAM.exists())):
+        if not there:
+            print(f"{name} is missing or unfinished: `make test-deployed` makes it.", file=sys.stderr)
+            return 2
+    began = time.monotonic()
+
+    def say(what: str) -> None:
+        print(f"[{time.monotonic() - began:5.0f} s] {what}", flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="modelkeep-deployed-") as name:
+        folder = Path(name)
+        say("sam build")
+        template = stack.build(folder / "sam")
+        with Issuer() as issuer, MiniStack(folder) as ministack:
+            say(f"sam deploy into MiniStack, {ministack.endpoint}")
+            try:
+                deployed = stack.deploy(ministack, template, parameters(issuer))
+            except stack.DeploymentError as exc:
+                print(f"{exc}\nThe end of MiniStack's log:\n{ministack.tail()}", file=sys.stderr)
+                return 1
+            target = folder / "target.json"
+            target.write_text(json.dumps(describe(ministack, deployed, issuer, folder)))
+            say(f"tests against {deployed.api_url}")
+            status = subprocess.run(
+                [sys.executable, "-m", "pytest", "-m", "not long", *(sys.argv[1:] or ["tests/end_to_end", "tests/deployed"])],
+                cwd=ROOT,
+                env={**clean_environment(), **ministack.trust(), "MODELKEEP_TEST_TARGET": str(target)},
+                check=False,
+            ).returncode
+            if status and "MODELKEEP_TEST_KEEP_LOG" in os.environ:
+                Path(os.environ["MODELKEEP_TEST_KEEP_LOG"]).write_bytes(ministack.log.read_bytes())
+        say("stopped and cleaned up")
+    return status
+
+
+def parameters(issuer: Issuer) -> dict[str, str]:
+    """The template's parameters, as `sam deploy --guided` would ask for them."""
+    return {
+        "Issuer": issuer.url,
+        "JwksUrl": issuer.jwks_url,
+        "Audience": issuer.audience,
+        "DeletionProtection": "false",
+    }
+
+
+def describe(ministack: MiniStack, deployed: stack.Deployed, issuer: Issuer, folder: Path) -> dict[str, object]:
+    """What tests/end_to_end/targets.py reads, and what tests/deployed needs more."""
+    key = issuer.keys[-1]
+    pem = key.private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return {
+        "url": deployed.api_url,
+        "s3": {
+            "endpoint": ministack.endpoint,
+            "access_key": ACCESS_KEY,
+            "secret_key": SECRET_KEY,
+            "bucket": deployed.bucket,
+        },
+        "lacks": LACKS,
+        "issuer": {
+            "url": issuer.url,
+            "audience": issuer.audience,
+            "algorithm": key.algorithm,
+            "key_id": key.key_id,
+            "private_key": pem.decode(),
+        },
+        "deployment": {"folder": str(folder), "port": ministack.port},
+    }
+
+
+def clean_environment() -> dict[str, str]:
+    """Nothing that a shell set for other installations."""
+    foreign = ("REGISTRY_", "AWS_", "MODELKEEP_TEST_TARGET")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

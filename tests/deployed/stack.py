@@ -1,0 +1,80 @@
+"""`sam build` for this machine and `sam deploy` into MiniStack, as `docs/deploy.md` says, and what came out of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.deployed.ministack import REGION, ROOT, MiniStack
+
+SAM = ROOT / ".venv-sam" / "bin" / "sam"
+STACK = "modelkeep-test"
+RUNTIME = f"python3.{sys.version_info.minor}"
+MACHINE = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+
+
+class DeploymentError(Exception):
+    """A step of SAM's failed; the message has its output."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The stack's outputs, and where clients reach its API."""
+
+    api_url: str
+    api_id: str
+    bucket: str
+    table: str
+    outputs: dict[str, str]
+
+
+def build(folder: Path) -> Path:
+    """The built template. What is built does not depend on parameters but runtime and architecture."""
+    options = ["--build-dir", str(folder / "build"), "--cache-dir", str(folder / "cache"), "--cached", "--parallel"]
+    parameters = {"PythonRuntime": RUNTIME, "Architecture": MACHINE}
+    _sam(
+        ["build", *options, *_overrides(parameters)],
+        {"RUNTIME": RUNTIME, "ARCHITECTURE": MACHINE, "AWS_DEFAULT_REGION": REGION},
+    )
+    return folder / "build" / "template.yaml"
+
+
+def deploy(ministack: MiniStack, template: Path, parameters: dict[str, str]) -> Deployed:
+    """`sam deploy`, without questions."""
+    parameters = {"PythonRuntime": RUNTIME, "Architecture": MACHINE, **parameters}
+    options = ["--stack-name", STACK, "--region", REGION, "--no-confirm-changeset", "--no-progressbar"]
+    _sam(["deploy", "--template-file", str(template), *options, *_overrides(parameters)], ministack.environment())
+    return deployed(ministack)
+
+
+def deployed(ministack: MiniStack) -> Deployed:
+    """The stack as CloudFormation describes it."""
+    (stack,) = ministack.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
+    host, stage = outputs["ApiUrl"].removeprefix("https://").rstrip("/").split("/", 1)
+    api_id = host.partition(".")[0]
+    return Deployed(ministack.api_url(api_id, stage), api_id, outputs["BucketName"], outputs["TableName"], outputs)
+
+
+def _overrides(parameters: dict[str, str]) -> list[str]:
+    return ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
+
+
+def _sam(arguments: list[str], environment: dict[str, str]) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    path = f"{SAM.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    done = subprocess.run(
+        [str(SAM), *arguments, "--config-file", str(ROOT / "samconfig.toml")],
+        cwd=ROOT,
+        env={**kept, "PATH": path, "SAM_CLI_TELEMETRY": "0", **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    if done.returncode != 0:
+        raise DeploymentError(f"sam {' '.join(arguments)}\n{done.stdout}\n{done.stderr}")
