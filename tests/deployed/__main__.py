@@ -15,18 +15,19 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 
-from tests.deployed import ministack as ministack_module
+from tests.deployed import account
 from tests.deployed import stack
-from tests.deployed.ministack import ACCESS_KEY, ROOT, SECRET_KEY, MiniStack
+from tests.deployed.account import ACCESS_KEY, ROOT, SECRET_KEY, MiniStack
 from tests.issuer import Issuer
 
 # MiniStack has no process of ours to kill, and its gateway ends at some MiB as AWS's does.
+ISSUER = "https://login.example.com"  # the template takes no other than https
 LACKS = ["process", "front", "unlimited", "binary"]
 
 
 def main() -> int:
     """pytest's exit status; 2 if there was nothing to test."""
-    for name, there in ((".venv-ministack", ministack_module.installed()), (".venv-sam", stack.SAM.exists())):
+    for name, there in ((".venv-ministack", account.installed()), (".venv-sam", stack.SAM.exists())):
         if not there:
             print(f"{name} is missing or unfinished: `make test-deployed` makes it.", file=sys.stderr)
             return 2
@@ -55,17 +56,32 @@ def main() -> int:
                 env={**clean_environment(), **ministack.trust(), "MODELKEEP_TEST_TARGET": str(target)},
                 check=False,
             ).returncode
-            if status and "MODELKEEP_TEST_KEEP_LOG" in os.environ:
-                Path(os.environ["MODELKEEP_TEST_KEEP_LOG"]).write_bytes(ministack.log.read_bytes())
+            kept = os.environ.get("MODELKEEP_TEST_LOGS")
+            if status and kept:
+                keep_logs(ministack, Path(kept))
+            elif status:
+                print("The logs of the functions are kept in the folder that MODELKEEP_TEST_LOGS names, if it does.")
         say("stopped and cleaned up")
     return status
+
+
+def keep_logs(ministack: MiniStack, folder: Path) -> None:
+    """MiniStack's own log, and each function's as CloudWatch has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "ministack.log").write_bytes(ministack.log.read_bytes())
+    logs = ministack.client("logs")
+    for page in logs.get_paginator("describe_log_groups").paginate():
+        for group in page["logGroups"]:
+            pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"])
+            lines = [event["message"] for each in pages for event in each["events"]]
+            (folder / f"{group['logGroupName'].strip('/').replace('/', '.')}.log").write_text("\n".join(lines))
 
 
 def parameters(issuer: Issuer) -> dict[str, str]:
     """The template's parameters, as `sam deploy --guided` would ask for them."""
     return {
-        "Issuer": issuer.url,
-        "JwksUrl": issuer.jwks_url,
+        "Issuer": ISSUER,
+        "JwksUrl": issuer.jwks_url,  # where the keys are is said, so that no discovery asks a host that is not there
         "Audience": issuer.audience,
         "DeletionProtection": "false",
     }
@@ -87,7 +103,7 @@ def describe(ministack: MiniStack, deployed: stack.Deployed, issuer: Issuer, fol
         },
         "lacks": LACKS,
         "issuer": {
-            "url": issuer.url,
+            "url": ISSUER,
             "audience": issuer.audience,
             "algorithm": key.algorithm,
             "key_id": key.key_id,

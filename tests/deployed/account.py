@@ -6,7 +6,6 @@ import datetime
 import ipaddress
 import json
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -102,17 +101,15 @@ class MiniStack:
             "STATE_DIR": str(self.folder / "state"),
             "S3_DATA_DIR": str(self.folder / "s3"),
             "IOT_MTLS_ENABLED": "0",  # it would listen on 8883, on all interfaces
-            "LAMBDA_WARM_TTL_SECONDS": "30",
             "LAMBDA_EXECUTOR": "local",
             "AWS_DEFAULT_REGION": REGION,
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
         }
-        command = [_BIN / "hypercorn", "ministack.app:app"]  # its own main() would take port 443 too
-        options = ["--bind", f"127.0.0.1:{self.port}", "--certfile", self.certificate, "--keyfile", key]
+        serve = Path(__file__).with_name("serve.py")
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*map(str, [*command, *options]), "--keep-alive", "75"],
+                [str(_BIN / "python"), "-P", str(serve), str(self.port), str(self.certificate), str(key)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -175,7 +172,7 @@ class MiniStack:
 
 def installed() -> bool:
     """Whether the environment of `make ministack-environment` is there."""
-    return (_BIN / "hypercorn").exists() and shutil.which(str(_BIN / "ministack")) is not None
+    return (_BIN / "ministack").exists()
 
 
 def free_port() -> int:
