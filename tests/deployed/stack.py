@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,18 @@ def deployed(ministack: MiniStack) -> Deployed:
     host, stage = outputs["ApiUrl"].removeprefix("https://").rstrip("/").split("/", 1)
     api_id = host.partition(".")[0]
     return Deployed(ministack.api_url(api_id, stage), api_id, outputs["BucketName"], outputs["TableName"], outputs)
+
+
+def warm(ministack: MiniStack) -> None:
+    """Have every function started: by an event that it takes for nothing to do, or refuses."""
+    client = ministack.client("lambda")
+    names = [
+        each["FunctionName"] for page in client.get_paginator("list_functions").paginate() for each in page["Functions"]
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        list(
+            pool.map(lambda name: client.invoke(FunctionName=name, Qualifier="live", Payload=b'{"Records": []}'), names)
+        )
 
 
 def _overrides(parameters: dict[str, str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 MODELKEEP_TEST_TARGET names a JSON file about the latter: `url`; `s3` {endpoint, access_key, secret_key, bucket}, to
 look into the bucket with; `lacks`, what it does not have of ALL, so that tests which need that are left out; `issuer`
-{url, audience, algorithm, key_id, private_key}, where it wants tokens.
+{url, audience, algorithm, key_id, private_key}, where it wants tokens; `patience`, how many times longer than `make run` it may take.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Target:
     s3: dict[str, str]
     lacks: frozenset[str] = frozenset()
     issuer: dict[str, str] | None = None
+    patience: float = 1.0
 
     def token(self, user_id: str) -> str:
         """A token as the target's issuer makes it."""
@@ -53,4 +54,4 @@ def read_target() -> Target | None:
     said = json.loads(Path(path).read_text())
     lacks = frozenset(said.get("lacks", ()))
     assert lacks <= ALL.keys(), lacks - ALL.keys()
-    return Target(said["url"], said["s3"], lacks, said.get("issuer"))
+    return Target(said["url"], said["s3"], lacks, said.get("issuer"), said.get("patience", 1.0))
