@@ -1,12 +1,14 @@
 """`make test-deployed`: MiniStack, a real `sam deploy` of the template, and the tests over it.
 
-Arguments are pytest's; without any, all of the end-to-end suite that a gateway can carry, and tests/deployed.
+Arguments are pytest's. Without any that names tests: all of the end-to-end suite that a gateway carries, and
+tests/deployed.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,8 +21,9 @@ from tests.issuer import Issuer
 from tests.deployed import account, stack
 from tests.deployed.account import ACCESS_KEY, ROOT, SECRET_KEY, MiniStack
 
-# No process of ours to kill, and the gateway's limits, which functions keep to by themselves.
+TESTS = ["tests/end_to_end", "tests/deployed"]
 ISSUER = "https://login.example.com"  # the template takes no other than https
+# No process of ours to kill, and the gateway's limits, which functions keep to by themselves.
 LACKS = ["process", "front", "unlimited"]
 
 
@@ -30,6 +33,10 @@ def main() -> int:
         if not there:
             print(f"{name} is missing or unfinished: `make test-deployed` makes it.", file=sys.stderr)
             return 2
+    arguments = sys.argv[1:] + ([] if any(each.startswith("tests/") for each in sys.argv) else TESTS)
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # so that everything is cleaned up then too
     began = time.monotonic()
 
     def say(what: str) -> None:
@@ -52,14 +59,7 @@ def main() -> int:
             target.write_text(json.dumps(describe(ministack, deployed, issuer, folder)))
             say(f"tests against {deployed.api_url}")
             status = subprocess.run(
-                [
-                    sys.executable,
-                    "-m",
-                    "pytest",
-                    "-m",
-                    "not long",
-                    *(sys.argv[1:] or ["tests/end_to_end", "tests/deployed"]),
-                ],
+                [sys.executable, "-m", "pytest", "-m", "not long", *arguments],
                 cwd=ROOT,
                 env={**clean_environment(), **ministack.trust(), "MODELKEEP_TEST_TARGET": str(target)},
                 check=False,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import json
 import os
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -107,9 +109,11 @@ class MiniStack:
             "no_proxy": "127.0.0.1,localhost",
         }
         serve = Path(__file__).with_name("serve.py")
+        command = [str(_BIN / "python"), "-P", str(serve), str(self.port), str(self.certificate), str(key)]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [str(_BIN / "python"), "-P", str(serve), str(self.port), str(self.certificate), str(key)],
+                # Ends with this process, whatever kills it.
+                [sys.executable, "-I", "-S", str(ROOT / "local/exec_child.py"), str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -132,10 +136,8 @@ class MiniStack:
         self._process.kill()
         self._process.wait(10)
         for process in processes:
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                pass
         psutil.wait_procs(processes, timeout=10)
         self._process = None
 

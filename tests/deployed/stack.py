@@ -90,13 +90,13 @@ def deployed(ministack: MiniStack) -> Deployed:
 def warm(ministack: MiniStack) -> None:
     """Have every function started: by an event that it takes for nothing to do, or refuses."""
     client = ministack.client("lambda")
-    names = [
-        each["FunctionName"] for page in client.get_paginator("list_functions").paginate() for each in page["Functions"]
-    ]
+    pages = client.get_paginator("list_functions").paginate()
+
+    def start(name: str) -> None:
+        client.invoke(FunctionName=name, Qualifier="live", Payload=b'{"Records": []}')
+
     with ThreadPoolExecutor(2) as pool:
-        list(
-            pool.map(lambda name: client.invoke(FunctionName=name, Qualifier="live", Payload=b'{"Records": []}'), names)
-        )
+        list(pool.map(start, [each["FunctionName"] for page in pages for each in page["Functions"]]))
 
 
 def _overrides(parameters: dict[str, str]) -> list[str]:
