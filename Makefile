@@ -46,6 +46,9 @@ test: dev-environment ## all tests but the long ones
 test-long: dev-environment ## the tests that take minutes
 	$(PY) -m pytest -m long
 
+test-deployed: dev-environment sam-environment ministack-environment ## a real `sam deploy` into MiniStack (no AWS account), and the tests over it
+	@PYTHONPATH=.:layers/registry $(PY) -m tests.deployed
+
 check: lint build test ## everything that CI checks: lint, types, import rules, template, build, tests
 
 lint: dev-environment sam-environment ## ruff, mypy, import rules, template

@@ -2,7 +2,8 @@
 
 MODELKEEP_TEST_TARGET names a JSON file about the latter: `url`; `s3` {endpoint, access_key, secret_key, bucket}, to
 look into the bucket with; `lacks`, what it does not have of ALL, so that tests which need that are left out; `issuer`
-{url, audience, algorithm, key_id, private_key}, where it wants tokens; `patience`, how many times longer than `make run` it may take.
+{url, audience, algorithm, key_id, private_key}, where it wants tokens; `patience`, how many times longer than
+`make run` it may take.
 """
 
 from __future__ import annotations
