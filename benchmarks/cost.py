@@ -122,7 +122,7 @@ def cases(meter: Meter) -> dict[str, tuple[Bill, float, str]]:
     found["1,000,000 redirects to a file"] = (
         bill,
         0,
-        "one call and the client's GET, times 1,000,000; bytes out are extra",
+        "one call and the client's GET, times 1,000,000; bytes out extra",
     )
     bill = bill_of_file(ordinary, 4 * GIB, large=False)
     found["upload of one file of 4 GiB"] = (bill, 4, f"{math.ceil(4 * GIB / (16 * MIB))} parts")

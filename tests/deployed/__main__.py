@@ -20,6 +20,7 @@ from tests.issuer import Issuer
 
 from tests.deployed import account, stack
 from tests.deployed.account import ACCESS_KEY, ROOT, SECRET_KEY, MiniStack
+from tests.end_to_end.targets import read_target, resolve_localhost
 
 TESTS = ["tests/end_to_end", "tests/deployed"]
 ISSUER = "https://login.example.com"  # the template takes no other than https
@@ -57,6 +58,11 @@ def main() -> int:
             stack.warm(ministack)
             target = folder / "target.json"
             target.write_text(json.dumps(describe(ministack, deployed, issuer, folder)))
+            if not answers(target, ministack):
+                keep_logs(ministack, folder / "logs")
+                said = (folder / "logs" / f"aws.lambda.{stack.STACK}-authenticate_request.log").read_text()
+                print(f"The authorizer's log:\n{said[-4000:]}", file=sys.stderr)
+                return 1
             say(f"tests against {deployed.api_url}")
             status = subprocess.run(
                 [sys.executable, "-m", "pytest", "-m", "not long", *arguments],
@@ -71,6 +77,23 @@ def main() -> int:
                 print("The logs of the functions are kept in the folder that MODELKEEP_TEST_LOGS names, if it does.")
         say("stopped and cleaned up")
     return status
+
+
+def answers(target: Path, ministack: MiniStack) -> bool:
+    """Whether the registry says to somebody new that nothing is there yet: else no test need be tried."""
+    resolve_localhost()
+    reached = read_target(str(target))
+    assert reached is not None
+    answer = requests.get(
+        f"{reached.url}/ai-models/nobody",
+        headers={"Authorization": f"Bearer {reached.token('nobody')}"},
+        verify=str(ministack.certificate),
+        timeout=60,
+    )
+    if (answer.status_code, answer.text) == (200, "[]"):
+        return True
+    print(f"The deployment does not work, it answers {answer.status_code} {answer.text}", file=sys.stderr)
+    return False
 
 
 def keep_logs(ministack: MiniStack, folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,12 @@ import requests
 
 from tests.end_to_end.client import Client
 from tests.end_to_end.running import Server, running
-from tests.end_to_end.targets import Target, read_target
+from tests.end_to_end.targets import Target, read_target, resolve_localhost
 
 Keys = Callable[[str], list[str]]
 TARGET = read_target()
+if TARGET is not None:
+    resolve_localhost()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,17 +61,6 @@ def identify(target: Target, user_id: str, monkeypatch: pytest.MonkeyPatch, fold
     monkeypatch.setattr(requests.Session, "request", request)
     (folder / ".curlrc").write_text(f'header = "Authorization: {bearer}"\n')
     monkeypatch.setenv("CURL_HOME", str(folder))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def localhost_has_subdomains() -> None:
-    """RFC 6761 has `*.localhost` be this machine, and curl knows it; not every system's resolver does."""
-    resolve = socket.getaddrinfo
-
-    def getaddrinfo(host: Any, *arguments: Any, **options: Any) -> Any:
-        return resolve("127.0.0.1" if str(host).endswith(".localhost") else host, *arguments, **options)
-
-    socket.getaddrinfo = getaddrinfo
 
 
 @pytest.fixture
