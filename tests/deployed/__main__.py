@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import requests
 from cryptography.hazmat.primitives import serialization
 from tests.issuer import Issuer
 
