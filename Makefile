@@ -9,7 +9,7 @@ LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run minio test test-long check lint build format lock clean local-environment dev-environment sam-environment \
+.PHONY: help run minio test test-long test-deployed check lint build format lock clean local-environment dev-environment sam-environment \
 	checkov-environment ministack-environment
 
 # $(call install,LOCK,FOLDER): the environment FOLDER with what requirements/LOCK.txt pins. The copy of the lock that is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -140,9 +141,18 @@ class Meter:
     def invoke(self, name: str, work: Callable[[], Any], *, seconds: float, api: bool) -> tuple[Any, Bill]:
         """One invocation: what it answered and what it used."""
         self.bill = Bill(invocations=Counter({name: 1}), seconds=Counter({name: seconds}))  # type: ignore[dict-item]
+        from registry.observability import get_logger
+
         said = io.StringIO()
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            answer = work()
+        handlers = [each for each in get_logger().handlers if isinstance(each, logging.StreamHandler)]
+        assert handlers, "nothing would be weighed"
+        before = [each.setStream(said) for each in handlers]
+        try:
+            with contextlib.redirect_stdout(said):
+                answer = work()
+        finally:
+            for handler, stream in zip(handlers, before, strict=True):
+                handler.setStream(stream)
         self.bill.requests = 1.0 if api else 0.0
         self.bill.log_bytes = len(said.getvalue().encode()) + PLATFORM_LOG_BYTES
         if api:
