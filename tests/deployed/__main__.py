@@ -36,9 +36,7 @@ def main() -> int:
             print(f"{name} is missing or unfinished: `make test-deployed` makes it.", file=sys.stderr)
             return 2
     arguments = sys.argv[1:] + ([] if any(each.startswith("tests/") for each in sys.argv) else TESTS)
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-    )  # so that everything is cleaned up then too
+    signal.signal(signal.SIGTERM, stop)
     began = time.monotonic()
 
     def say(what: str) -> None:
@@ -78,6 +76,12 @@ def main() -> int:
                 print("The logs of the functions are kept in the folder that MODELKEEP_TEST_LOGS names, if it does.")
         say("stopped and cleaned up")
     return status
+
+
+def stop(*_: object) -> None:
+    """On SIGTERM end as on Ctrl-C, so that everything is cleaned up; a second one does not interrupt that."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)
 
 
 def answers(target: Path, ministack: MiniStack) -> bool:
