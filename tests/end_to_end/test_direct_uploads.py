@@ -23,7 +23,8 @@ import http.client, json, sys, urllib.parse
 plan = json.load(sys.stdin)
 for part in plan["parts"]:
     url = urllib.parse.urlsplit(part["url"])
-    connection = http.client.HTTPConnection(url.netloc)
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    connection = kind(url.netloc)
     connection.putrequest("PUT", url.path + "?" + url.query, skip_accept_encoding=True)
     connection.putheader("Content-Length", str(part["length"]))
     connection.endheaders()
