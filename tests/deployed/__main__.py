@@ -17,11 +17,11 @@ from pathlib import Path
 
 import requests
 from cryptography.hazmat.primitives import serialization
-from tests.issuer import Issuer
 
 from tests.deployed import account, stack
 from tests.deployed.account import ACCESS_KEY, ROOT, SECRET_KEY, MiniStack
 from tests.end_to_end.targets import read_target, resolve_localhost
+from tests.issuer import Issuer
 
 TESTS = ["tests/end_to_end", "tests/deployed"]
 ISSUER = "https://login.example.com"  # the template takes no other than https
