@@ -189,10 +189,11 @@ def test_snapshots_are_for_those_who_are_waited_for():
     assert assertion["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "PythonRuntime"}, "python3.11"]}]}
 
 
-def test_what_is_built_is_what_is_deployed_where_nobody_says_otherwise():
-    makefile = (ROOT / "layers" / "dependencies" / "Makefile").read_text()
-    for variable, parameter in (("RUNTIME", "PythonRuntime"), ("ARCHITECTURE", "Architecture")):
-        assert f"\n{variable} ?= {source()['Parameters'][parameter]['Default']}\n" in makefile
+@pytest.mark.parametrize(("variable", "parameter"), [("RUNTIME", "PythonRuntime"), ("ARCHITECTURE", "Architecture")])
+def test_what_is_built_is_what_is_deployed_where_nobody_says_otherwise(variable: str, parameter: str):
+    makefiles = [path.read_text() for path in (ROOT / "layers").glob("*/Makefile")]
+    said = {value for text in makefiles for value in re.findall(rf"(?m)^{variable} \?= (.*)$", text)}
+    assert said == {source()["Parameters"][parameter]["Default"]}
 
 
 def test_memory_and_timeout_have_a_reason_beside_them():
