@@ -510,7 +510,8 @@ def test_policies_are_enough_for_forms_reading_and_changing(recorder: Recorder, 
     recorder.http("update_model", 200, path=MODEL, json_body=changes)
     recorder.http("update_model", 200, path=MODEL, query={"version": "v2"}, json_body={"is_active": True})
     recorder.http("delete_model", 400, path=MODEL)
-    recorder.http("delete_model", 200, path=MODEL, query={"version": "v2"})
+    recorder.http("delete_model", 200, path=MODEL, query={"version": "v2", "purge": "true"})
+    assert ("s3:ListBucketVersions", "models") in recorder.asked["delete_model"]
     recorder.http("delete_model", 200, path=MODEL, query={"all": "true"})
     recorder.event("sweep_uploads", {"detail": {"all": True}})
     assert recorder.refused == set()
