@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.template.loading import ROOT, load_template, resources_of
+from tests.template.loading import ROOT, load_template, resources_of, source
 
 TEMPLATE = load_template()
 RESPONSES = TEMPLATE["Resources"]["Api"]["Properties"]["GatewayResponses"]
@@ -120,3 +120,8 @@ def test_every_waiver_has_its_reason_beside_it():
     waivers = re.findall(r"(?m)^ +- (CKV\w+)(.*)$", (ROOT / ".checkov.yaml").read_text())
     assert waivers
     assert [name for name, reason in waivers if not re.match(r" # \w.{20,}", reason)] == []
+
+
+def test_every_parameter_is_explained():
+    told = (ROOT / "docs" / "deploy.md").read_text()
+    assert [name for name in source()["Parameters"] if f"`{name}`" not in told] == []
