@@ -9,7 +9,7 @@ LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run local invoke minio test test-local test-long check lint lint-template build format lock clean \
+.PHONY: help run local invoke minio test test-local test-deployed test-long check lint lint-template build format lock clean \
 	local-environment dev-environment sam-environment checkov-environment ministack-environment
 
 # $(call install,LOCK,FOLDER): the environment FOLDER with what requirements/LOCK.txt pins. The copy of the lock that is
@@ -32,7 +32,7 @@ fi
 endef
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: local-environment ## the whole registry on http://localhost:8000 (MODELKEEP_PORT, MODELKEEP_DATA, STORE=minio); Ctrl-C stops it
 	@PYTHONPATH=.:layers/registry MODELKEEP_STORE=$(STORE) exec $(PY) -m local
@@ -54,6 +54,9 @@ test-local: dev-environment sam-environment minio ## `make local`, and the end-t
 
 test-long: dev-environment ## the tests that take minutes
 	$(PY) -m pytest -m long
+
+test-deployed: dev-environment sam-environment ministack-environment ## a real `sam deploy` into MiniStack (no AWS account), and the tests over it
+	@PYTHONPATH=.:layers/registry $(PY) -m tests.deployed
 
 check: lint build test ## everything that CI checks: lint, types, import rules, template, build, tests
 

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.end_to_end.client import Client
 from tests.end_to_end.running import Server, running
-from tests.end_to_end.targets import Target, read_target
+from tests.end_to_end.targets import Target, read_target, resolve_localhost
 
 Keys = Callable[[str], list[str]]
 TARGET = read_target()
+if TARGET is not None:
+    resolve_localhost()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,6 +39,28 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | Target
         return
     with running(tmp_path_factory.mktemp("server")) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def identified(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the target wants tokens, what a test sends there (requests, curl) carries its user's; else nothing."""
+    if TARGET is not None and TARGET.issuer is not None and "user_id" in request.fixturenames:
+        identify(TARGET, request.getfixturevalue("user_id"), monkeypatch, tmp_path)
+
+
+def identify(target: Target, user_id: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """From now on requests and curl call the target as that user, and others, as the store, as before."""
+    bearer = f"Bearer {target.token(user_id)}"
+    send = requests.Session.request
+
+    def request(self: Any, method: str, url: str, **options: Any) -> requests.Response:
+        if url.startswith(target.url + "/"):
+            options["headers"] = {"Authorization": bearer, **(options.get("headers") or {})}
+        return send(self, method, url, **options)
+
+    monkeypatch.setattr(requests.Session, "request", request)
+    (folder / ".curlrc").write_text(f'header = "Authorization: {bearer}"\n')
+    monkeypatch.setenv("CURL_HOME", str(folder))
 
 
 @pytest.fixture

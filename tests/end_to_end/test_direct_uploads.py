@@ -23,7 +23,8 @@ import http.client, json, sys, urllib.parse
 plan = json.load(sys.stdin)
 for part in plan["parts"]:
     url = urllib.parse.urlsplit(part["url"])
-    connection = http.client.HTTPConnection(url.netloc)
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    connection = kind(url.netloc)
     connection.putrequest("PUT", url.path + "?" + url.query, skip_accept_encoding=True)
     connection.putheader("Content-Length", str(part["length"]))
     connection.endheaders()
@@ -148,7 +149,8 @@ def test_the_store_takes_no_other_size_digest_or_key(client: Client, large: byte
         assert send(a["put"], wrong).status_code == 403
         assert send(b["put"], wrong).status_code == 403
     assert send(a["put"], b"9876543210").status_code == 400
-    assert send({"url": a["put"]["url"], "headers": {}}, data).status_code == 403  # the digest's header is signed
+    # The digest's header is signed; MinIO says 400 where it is missing.
+    assert send({"url": a["put"]["url"], "headers": {}}, data).status_code in (400, 403)
     assert send(c["multipart"]["parts"][0], large[: PART - 1]).status_code == 403
     elsewhere = {"url": b["put"]["url"].replace("/000001?", "/000009?"), "headers": {}}
     assert elsewhere["url"] != b["put"]["url"]
@@ -225,6 +227,7 @@ def test_a_bad_archive_fails_the_upload_and_frees_the_version(client: Client, ke
     assert client.upload(started["upload_id"])["status"] == "failed"  # it is remembered
 
 
+@pytest.mark.needs("unlimited")
 def test_bytes_that_are_there_already_are_not_sent(client: Client, large: bytes) -> None:
     contents = {"model.bin": large, "config.json": b'{"there": "already"}'}
     for path, data in contents.items():
@@ -247,6 +250,7 @@ def test_bytes_that_are_there_already_are_not_sent(client: Client, large: bytes)
     assert client.content("copy/model.bin", "mixed") == large
 
 
+@pytest.mark.needs("unlimited")
 def test_a_file_that_arrives_while_stored_ones_are_copied_is_not_forgotten(client: Client, large: bytes) -> None:
     assert client.single("model.bin", large, "source").status_code == 200
     files = [{"path": "copy.bin", "size": LARGE, "sha256": sha256(large)}, {"path": "new.txt", "size": 3}]

@@ -23,6 +23,10 @@ _COPY_PART = 1024 * MIB
 DigestMethod = Literal["part_copy", "copy", "read"]
 
 
+class DigestMissingError(AssertionError):
+    """The store copied, and recorded no digest of the copy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Copied:
     """What a copy holds: its digest, and its CRC-32 where the bytes were seen."""
@@ -43,7 +47,10 @@ def copy_hashed(source: StoredObject, key: str) -> Copied:
     if method == "part_copy":
         return _copy_as_part(source, key)
     if method == "copy":
-        return _copy_with_checksum(source, key)
+        try:
+            return _copy_with_checksum(source, key)
+        except DigestMissingError:  # not of this object: of the probe's copy it may just have kept the source's
+            objects.delete_object(key)
     digest, crc = hash_object(source)
     return Copied(copy_plain(source, key), digest, crc)
 
@@ -146,7 +153,8 @@ def _copy_with_checksum(source: StoredObject, key: str) -> Copied:
         raise translate(error, source.key) from error
     etag = answer["CopyObjectResult"]["ETag"].strip('"')
     digest = _recorded_digest(key)
-    assert digest is not None, "the probe said that this store records it"
+    if digest is None:
+        raise DigestMissingError(key)
     return Copied(etag, digest, None)
 
 
