@@ -123,7 +123,9 @@ def main() -> None:
     """Measures and prints the table."""
     options = argparse.ArgumentParser()
     options.add_argument("functions", nargs="*")
-    options.add_argument("--runs", type=int, default=9, help="fresh interpreters a figure (half without bytecode)")
+    options.add_argument(
+        "--runs", type=int, default=9, help="fresh interpreters a figure (a third as many without bytecode)"
+    )
     options.add_argument("--write", type=Path, help="also write the table here")
     chosen = options.parse_args()
     names = chosen.functions or sorted(each.parent.name for each in ROOT.glob("functions/*/app.py"))
