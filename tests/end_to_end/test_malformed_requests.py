@@ -73,8 +73,8 @@ def test_json_that_can_not_be_meant_is_a_400(client: Client, body: bytes) -> Non
         ({"model_id": "../x"}, "model_id"),
         ({"version": "latest"}, "version"),
         ({"version": "a/b"}, "version"),
-        ({"user_id": "upload"}, "user_id"),
-        ({"user_id": "a b"}, "user_id"),
+        pytest.param({"user_id": "upload"}, "user_id", marks=pytest.mark.needs("anybody")),
+        pytest.param({"user_id": "a b"}, "user_id", marks=pytest.mark.needs("anybody")),
         ({"framework": "cobol"}, "framework"),
         ({"training_accuracy": "nan"}, "training_accuracy"),
         ({"training_accuracy": "much"}, "training_accuracy"),
@@ -118,11 +118,7 @@ def test_forms_that_are_none_are_400(client: Client) -> None:
     assert requests.get(client.models, timeout=SECONDS).json() == []
 
 
-def test_queries_paths_and_methods_that_do_not_exist(client: Client) -> None:
-    def get(path: str) -> requests.Response:
-        return requests.get(f"{client.url}/ai-models/{path}", timeout=SECONDS)
-
-    user = client.user_id
+def test_queries_that_do_not_exist(client: Client) -> None:
     for query in (
         "limit=0",
         "limit=1001",
@@ -132,7 +128,15 @@ def test_queries_paths_and_methods_that_do_not_exist(client: Client) -> None:
         "cursor=nonsense",
         "latest=perhaps",
     ):
-        assert_documented(get(f"{user}?{query}"))
+        assert_documented(requests.get(f"{client.models}?{query}", timeout=SECONDS))
+
+
+@pytest.mark.needs("front")  # a gateway answers for paths and methods that it does not know: tests/deployed
+def test_paths_and_methods_that_do_not_exist(client: Client) -> None:
+    def get(path: str) -> requests.Response:
+        return requests.get(f"{client.url}/ai-models/{path}", timeout=SECONDS)
+
+    user = client.user_id
     for path in (f"{user}/..%2f..%2fetc", f"{user}/a%00b", f"{user}/%ff", "%e2%80%aex/m", f"{user}/{'m' * 2000}"):
         answer = get(path)
         assert_documented(answer, 404 if answer.status_code == 404 else 400)
