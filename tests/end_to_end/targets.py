@@ -20,6 +20,7 @@ ALL = {
     "process": "one process of ours that may be killed and measured",
     "front": "an HTTP server of ours, that sees a request as it came",
     "unlimited": "forms and answers of any size: API Gateway ends at some MiB",
+    "anybody": "no tokens: callers may name any user, and are told what is wrong with the name",
     "binary": "bytes in forms and answers that come through as they are",
 }
 
