@@ -18,8 +18,8 @@ from ministack.services import apigateway_v1
 
 
 def import_extensions() -> None:
-    """An API's body says in two extensions, where SAM puts BinaryMediaTypes and GatewayResponses, which bodies are bytes
-    and what the gateway answers by itself. MiniStack 1.5.33 knows both, but does not read them from there."""
+    """An API's body says in two extensions, where SAM puts BinaryMediaTypes and GatewayResponses, which bodies are
+    bytes and what the gateway answers by itself. MiniStack 1.5.33 knows both, but does not read them from there."""
     original = apigateway_v1._import_rest_api
 
     def imported(spec: dict[str, Any], base_data: dict[str, Any] | None = None) -> Any:

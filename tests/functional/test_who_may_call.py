@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from registry import web
+from registry.web import apps
 
 from local.app import find_routers, sort_routers
 from local.gateway import Gateway
@@ -67,7 +67,7 @@ def issuer() -> Iterator[Issuer]:
 def ask(on_moto: None, issuer: Issuer, setting: Callable[..., None]) -> Ask:
     """Sends a request as somebody: a user, or None for nobody."""
     setting(authentication="authorizer", issuer=issuer.url, audience=issuer.audience)
-    gateway = Gateway(web.create_app(sort_routers(find_routers()), docs=True))
+    gateway = Gateway(apps.create_app(sort_routers(find_routers()), docs=True))
 
     def send(who: str | None, method: str, path: str, *, token: str | None = None, **request: Any) -> httpx.Response:
         token = issuer.token(who) if who else token
@@ -106,7 +106,7 @@ def test_the_table_names_every_route_of_the_app():
     routers = find_routers()
     found = {(method, route.path) for router in routers for route in router.routes for method in route.methods}
     assert found == set(ROUTES)
-    app = web.create_app(routers, docs=True)
+    app = apps.create_app(routers, docs=True)
     described = {(method.upper(), path) for path, item in app.openapi()["paths"].items() for method in item}
     assert described == set(ROUTES)
     own = {route.path for route in app.routes if getattr(route, "path", None)}
@@ -148,7 +148,7 @@ def test_what_is_ones_own_works(ask: Ask, upload_id: str, route: tuple[str, str]
 
 
 def test_the_app_behind_the_gateway_lets_nobody_in_by_itself(ask: Ask, upload_id: str) -> None:
-    app = web.create_app(sort_routers(find_routers()))
+    app = apps.create_app(sort_routers(find_routers()))
     with nothing_written():
         for (method, path), (request, _) in ROUTES.items():
             url = path.format(user_id="alice", model_id="m", upload_id=upload_id)
