@@ -94,7 +94,10 @@ def cases(meter: Meter) -> dict[str, tuple[Bill, float, str]]:
 
     from functions.sweep_uploads.app import lambda_handler as sweep
 
-    copying.digest_method()  # one probe a process, not one an upload
+    # What is done once a process, not once an upload: the store is probed, the inbox claimed.
+    copying.digest_method()
+    first = {"user_id": USER, "model_id": "first", "name": "M", "files": [{"path": "f", "size": 1}]}
+    meter.call("start_upload", 201, json_body=first)
     ordinary = count_file(meter, "ordinary", 3)
     again = count_file(meter, "again", 6)
     for name in ("start", "page", "complete", "event"):  # what a part costs more is its own PUT
