@@ -42,6 +42,8 @@ from local.servers import Stack, apply_environment
 from tests.conftest import forget_everything
 from tests.template.loading import resources_of
 
+METRICS = {"POWERTOOLS_METRICS_NAMESPACE": "Modelkeep"}  # as the template has it
+
 
 def count_file(meter: Meter, model_id: str, parts: int) -> dict[str, Bill]:
     """One file in parts, by direct upload: what each kind of invocation used."""
@@ -94,7 +96,10 @@ def cases(meter: Meter) -> dict[str, tuple[Bill, float, str]]:
 
     from functions.sweep_uploads.app import lambda_handler as sweep
 
-    copying.digest_method()  # one probe a process, not one an upload
+    # What is done once a process, not once an upload: the store is probed, the inbox claimed.
+    copying.digest_method()
+    first = {"user_id": USER, "model_id": "first", "name": "M", "files": [{"path": "f", "size": 1}]}
+    meter.call("start_upload", 201, json_body=first)
     ordinary = count_file(meter, "ordinary", 3)
     again = count_file(meter, "again", 6)
     for name in ("start", "page", "complete", "event"):  # what a part costs more is its own PUT
@@ -141,8 +146,9 @@ def cases(meter: Meter) -> dict[str, tuple[Bill, float, str]]:
     return found
 
 
-def table(found: dict[str, tuple[Bill, float, str]]) -> str:
+def table(found: dict[str, tuple[Bill, float, str]], metrics: dict[str, set[str]]) -> str:
     """The document's part, in Markdown."""
+    every, idle = len(set().union(*metrics.values())), len(metrics["sweep_uploads"])
     names = list(Bill().dollars())
     alarms = len(resources_of(TEMPLATE, "AWS::CloudWatch::Alarm"))
     lines = [
@@ -163,7 +169,9 @@ def table(found: dict[str, tuple[Bill, float, str]]) -> str:
     assumed = ", ".join(f"`{name}` {value:g}" for name, value in ASSUMED.items())
     lines += [
         "",
-        f"Besides, whatever is called: {alarms} alarms, {money(alarms * PRICES['alarm_month'])} a month. Bytes that"
+        f"Besides, whatever is called: {alarms} alarms, {money(alarms * PRICES['alarm_month'])} a month; and "
+        f"{every} custom metrics, {money(every * PRICES['metric_month'])} a month, of which a month idle has {idle}, "
+        f"{money(idle * PRICES['metric_month'])}, as the sweep writes them. Bytes that"
         f" leave the region for the internet: {money(PRICES['gb_out'])} a GB, {money(1_000 * PRICES['gb_out'])} a TB.",
         "",
         f"Assumed, not counted: {assumed}; the authorizer is asked once for {AUTHORIZED_EACH} calls; "
@@ -208,13 +216,13 @@ def main() -> None:
         environment = stack.environment()
         for name in [name for name in environment if name.endswith(("_LIMIT_BYTES", "_SECONDS"))]:
             del environment[name]  # API Gateway's and Lambda's hold
-        apply_environment({**environment, "REGISTRY_AUTHENTICATION": "authorizer"})
+        apply_environment({**environment, "REGISTRY_AUTHENTICATION": "authorizer", **METRICS})
         forget_everything()
         from registry import records
 
         records.create_table()
         with Meter().installed() as meter:
-            text = table(cases(meter))
+            text = table(cases(meter), meter.metrics)
     if arguments.write is None:
         sys.stdout.write(f"{text}\n")
         return

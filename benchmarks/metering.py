@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ PRICES = {
     "api_request": 3.50 / 1e6,
     "logs_gb": 0.50,
     "alarm_month": 0.10,
+    "metric_month": 0.30,  # each metric with each set of dimensions that was written in the month
     "gb_out": 0.09,  # to the internet; in, and within the region, nothing
 }
 # Seconds that one invocation is billed, where nothing is copied or read; and how fast a function reads from S3.
@@ -104,6 +106,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.bill = Bill()
+        self.metrics: dict[str, set[str]] = {}  # by function: name and dimensions
         self.started: list[tuple[str, dict[str, Any]]] = []
 
     @contextlib.contextmanager
@@ -154,12 +157,21 @@ class Meter:
             for handler, stream in zip(handlers, before, strict=True):
                 handler.setStream(stream)
         self.bill.requests = 1.0 if api else 0.0
+        self._note_metrics(name, said.getvalue())
         self.bill.log_bytes = len(said.getvalue().encode()) + PLATFORM_LOG_BYTES
         if api:
             share = 1 / AUTHORIZED_EACH
             self.bill.invocations["authenticate_request"] += share  # type: ignore[assignment]
             self.bill.seconds["authenticate_request"] += share * ASSUMED["call_seconds"]  # type: ignore[assignment]
         return answer, self.bill
+
+    def _note_metrics(self, name: str, said: str) -> None:
+        """What CloudWatch makes metrics of: lines with `_aws` in them."""
+        for line in said.splitlines():
+            embedded = json.loads(line).get("_aws") if line.startswith("{") else None
+            for each in embedded["CloudWatchMetrics"] if embedded else ():
+                dimensions = [(key, json.loads(line)[key]) for keys in each["Dimensions"] for key in keys]
+                self.metrics.setdefault(name, set()).update(f"{m['Name']} {dimensions}" for m in each["Metrics"])
 
     def call(self, name: str, status: int = 200, **arguments: Any) -> tuple[Any, Bill]:
         """One request to the API."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import requests
 from cryptography.hazmat.primitives import serialization
 
@@ -42,7 +44,7 @@ def main() -> int:
     def say(what: str) -> None:
         print(f"[{time.monotonic() - began:5.0f} s] {what}", flush=True)
 
-    with tempfile.TemporaryDirectory(prefix="modelkeep-deployed-") as name:
+    with tempfile.TemporaryDirectory(prefix="modelkeep-deployed-", dir=scratch()) as name:
         folder = Path(name)
         say("sam build")
         template = stack.build(folder / "sam")
@@ -74,8 +76,16 @@ def main() -> int:
                 keep_logs(ministack, Path(kept))
             elif status:
                 print("The logs of the functions are kept in the folder that MODELKEEP_TEST_LOGS names, if it does.")
-        say("stopped and cleaned up")
+    say("stopped and cleaned up")
     return status
+
+
+def scratch() -> str | None:
+    """Memory, where there is plenty: each process of each function unpacks the layers, 3,000 files, some 2 GB in all.
+    None: where temporary files are put."""
+    shared = Path("/dev/shm")
+    plenty = shared.is_dir() and min(shutil.disk_usage(shared).free, psutil.virtual_memory().available) > 12 * 1024**3
+    return str(shared) if plenty else None
 
 
 def stop(*_: object) -> None:

@@ -35,8 +35,8 @@ def test_nobody_gets_in_without_a_token(target: Target, headers: dict[str, str])
 
 
 def test_a_token_is_good_for_its_own_user_alone(target: Target) -> None:
-    headers = {"Authorization": f"Bearer {target.token('alice')}"}
-    assert requests.get(f"{target.url}/ai-models/alice", headers=headers, timeout=60).json() == []
+    headers = {"Authorization": f"Bearer {target.token('newcomer')}"}
+    assert requests.get(f"{target.url}/ai-models/newcomer", headers=headers, timeout=60).json() == []
     documented(requests.get(f"{target.url}/ai-models/bob/m", headers=headers, timeout=60), 404)
     answer = requests.post(
         f"{target.url}/ai-models/upload/direct",
