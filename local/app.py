@@ -13,10 +13,11 @@ _FUNCTIONS = Path(__file__).parent.parent / "functions"
 
 def create_app() -> FastAPI:
     """Create the table if it is missing, then the app."""
-    from registry import records, web
+    from registry import records
+    from registry.web import apps
 
     records.create_table()
-    app: FastAPI = web.create_app(sort_routers(find_routers()), title="Modelkeep", docs=True)
+    app: FastAPI = apps.create_app(sort_routers(find_routers()), title="Modelkeep", docs=True)
     return app
 
 
