@@ -150,7 +150,8 @@ def table(found: dict[str, tuple[Bill, float, str]], metrics: dict[str, set[str]
     """The document's part, in Markdown."""
     every, idle = len(set().union(*metrics.values())), len(metrics["sweep_uploads"])
     names = list(Bill().dollars())
-    alarms = len(resources_of(TEMPLATE, "AWS::CloudWatch::Alarm"))
+    alarms = [each["Properties"] for each in resources_of(TEMPLATE, "AWS::CloudWatch::Alarm").values()]
+    watched = sum(sum("MetricStat" in one for one in each.get("Metrics", [{"MetricStat": 1}])) for each in alarms)
     lines = [
         "| what | counted | S3 PUT class | S3 GET class | RRU | WRU | invocations |"
         + "".join(f" {name} |" for name in names)
@@ -169,9 +170,11 @@ def table(found: dict[str, tuple[Bill, float, str]], metrics: dict[str, set[str]
     assumed = ", ".join(f"`{name}` {value:g}" for name, value in ASSUMED.items())
     lines += [
         "",
-        f"Besides, whatever is called: {alarms} alarms, {money(alarms * PRICES['alarm_month'])} a month; and "
-        f"{every} custom metrics, {money(every * PRICES['metric_month'])} a month, of which a month idle has {idle}, "
-        f"{money(idle * PRICES['metric_month'])}, as the sweep writes them. Bytes that"
+        f"Besides, whatever is called: {len(alarms)} alarms on {watched} metrics, "
+        f"{money(watched * PRICES['alarm_month'])} a month; and {every} custom metrics, "
+        f"{money(every * PRICES['metric_month'])} a month, of which a month idle has {idle}, "
+        f"{money(idle * PRICES['metric_month'])}, as the sweep writes them; two more where the gateway errs or throttles, "
+        f"and one for each code of refusals ({money(PRICES['metric_month'])} each). X-Ray is not in it. Bytes that"
         f" leave the region for the internet: {money(PRICES['gb_out'])} a GB, {money(1_000 * PRICES['gb_out'])} a TB.",
         "",
         f"Assumed, not counted: {assumed}; the authorizer is asked once for {AUTHORIZED_EACH} calls; "

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 from registry.authentication import authenticate
 from registry.errors import UnauthenticatedError
-from registry.observability import get_logger
+from registry.observability import get_logger, write_metrics
 
 _BEARER = re.compile(r"bearer +([^ ]+) *", re.IGNORECASE)
 
@@ -15,14 +16,16 @@ _BEARER = re.compile(r"bearer +([^ ]+) *", re.IGNORECASE)
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Lets a known user into the whole API. API Gateway answers 401 to an exception with just the text "Unauthorized",
     and "authorizer failure" to any other: no issuer is set, or its keys can't be had."""
-    request_id = (event.get("requestContext") or {}).get("requestId")
+    request_id, began = (event.get("requestContext") or {}).get("requestId"), time.perf_counter()
     try:
         user_id = authenticate(_read_token(event))
     except UnauthenticatedError as error:
         get_logger().info("refused", code=error.code, request_id=request_id)
+        write_metrics("authenticate_request", seconds=time.perf_counter() - began, code=error.code)
         raise Exception("Unauthorized") from None
     except Exception:
         get_logger().exception("nobody_gets_in", request_id=request_id)
+        write_metrics("authenticate_request", seconds=time.perf_counter() - began, failed=True)
         raise
     get_logger().info("authenticated", user_id=user_id, request_id=request_id)
     # One policy for the whole stage: it is cached for the token, and would else refuse the next route or method.

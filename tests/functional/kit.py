@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote_plus, unquote, urlsplit
 
 BUCKET = "modelkeep"
-CLAIM = "modelkeep/claim.json"
+CLAIM = "models/_claim.json"
 CREATED_BY_PUT, CREATED_BY_MULTIPART = "ObjectCreated:Put", "ObjectCreated:CompleteMultipartUpload"
 
 METADATA_KEYS = {

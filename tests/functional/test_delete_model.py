@@ -175,7 +175,7 @@ def versioned(api):
         page = s3().list_object_versions(Bucket=BUCKET)
         listed = [(each, False) for each in page.get("Versions", [])]
         listed += [(each, True) for each in page.get("DeleteMarkers", [])]
-        return sorted((each["Key"], marker) for each, marker in listed if not each["Key"].endswith("/claim.json"))
+        return sorted((each["Key"], marker) for each, marker in listed if not each["Key"].endswith("/_claim.json"))
 
     yield kept
     for each in kept():

@@ -109,6 +109,12 @@ class _Resolver:
         known = {**self._values, **self(names)}
         return re.sub(r"\$\{([\w:.]+)\}", lambda match: str(known.get(match[1], match[0])), text)
 
+    def _select(self, of: Any) -> Any:
+        return self(of[1])[int(of[0])]
+
+    def _split(self, of: Any) -> Any:
+        return str(self(of[1])).split(of[0])
+
     def _if(self, of: Any) -> Any:
         return self(of[1] if self.holds({"Condition": of[0]}) else of[2])
 

@@ -110,13 +110,64 @@ def test_code_that_changes_in_a_layer_alone_makes_new_versions_of_all_functions(
     assert {each["DeletionPolicy"] for each in before.values()} == {"Retain"}
 
 
+AUTHORIZER_ONLY = {
+    "Issuer": "https://other.example.com",
+    "Audience": "other",
+    "JwksUrl": "https://keys.example.com",
+    "UserClaim": "email",
+    "TokenLifetimeSeconds": "600",
+}
+EVERY_FUNCTION = {
+    "BucketName": "lake",
+    "Folder": "mk",
+    "KmsKeyArn": "arn:aws:kms:R:111122223333:key/k",
+    "CorsOrigins": "https://a.example",
+}
+ALL_OF_THEM = {
+    "LogLevel": "DEBUG",
+    "Tracing": "PassThrough",
+    "SnapStart": "on",
+    "PythonRuntime": "python3.12",
+    "Architecture": "x86_64",
+}
+
+
+@pytest.mark.parametrize("name", [*AUTHORIZER_ONLY, *EVERY_FUNCTION, *ALL_OF_THEM])
+def test_a_parameter_that_changes_reaches_the_alias(name: str):
+    """CloudFormation makes another version where its description is another; only then does `live` follow."""
+    value = {**AUTHORIZER_ONLY, **EVERY_FUNCTION, **ALL_OF_THEM}[name]
+    before = resources_of(translated(), "AWS::Lambda::Version")
+    after = resources_of(translated(**{name: value}), "AWS::Lambda::Version")
+    assert before.keys() == after.keys()
+    changed = {
+        each for each in before if before[each]["Properties"]["Description"] != after[each]["Properties"]["Description"]
+    }
+    authorizer = {each for each in before if each.startswith("AuthenticateRequestFunction")}
+    expected = set(before)
+    if name in AUTHORIZER_ONLY:
+        expected = authorizer
+    elif name in EVERY_FUNCTION:  # which the authorizer does not use
+        expected -= authorizer
+    assert changed == expected
+
+
+def test_every_setting_of_a_function_is_one_whose_change_reaches_the_alias():
+    """What a function is told by a parameter is among the above."""
+    template = (ROOT / "template.yaml").read_text()
+    told = template[template.index("Globals:") : template.index("Resources:\n")]
+    names = load_template()["Parameters"]
+    used = {name for name in names if f"{{{name}}}" in told or f"!Ref {name}\n" in told or f"!Ref {name}]" in told}
+    assert used - {"DeploymentPreference"} <= {*EVERY_FUNCTION, *ALL_OF_THEM}
+
+
 def test_a_release_by_codedeploy_goes_back_when_the_api_errs():
     assert not [each for each in translated()["Resources"].values() if "CodeDeploy" in each["Type"]]
     groups = resources_of(translated(**GIVEN), "AWS::CodeDeploy::DeploymentGroup")
     assert len(groups) == len(functions_of(load_template()))
     for each in groups.values():
         assert each["Properties"]["DeploymentConfigName"] == "CodeDeployDefault.LambdaCanary10Percent5Minutes"
-        assert each["Properties"]["AlarmConfiguration"] == {"Enabled": True, "Alarms": [{"Name": "Ref ApiErrorsAlarm"}]}
+        alarms = [{"Name": "Ref ApiErrorsAlarm"}, {"Name": "Ref WorkerErrorsAlarm"}]
+        assert each["Properties"]["AlarmConfiguration"] == {"Enabled": True, "Alarms": alarms}
 
 
 @pytest.mark.parametrize("parameters", VARIANTS)

@@ -79,7 +79,9 @@ def test_alarms_tell_whoever_is_named_and_by_default_nobody():
         template = load_template(**parameters)
         assert bool(resources_of(template, "AWS::SNS::Topic")) == ("AlarmEmail" in parameters)
         alarms = resources_of(template, "AWS::CloudWatch::Alarm")
-        assert set(alarms) == {"ApiErrorsAlarm", "ThrottlesAlarm", "DeadLettersAlarm", "OldestWorkAlarm"}
+        assert set(alarms) == {
+            *("ApiErrorsAlarm", "WorkerErrorsAlarm", "ThrottlesAlarm", "DeadLettersAlarm", "OldestWorkAlarm")
+        }
         for each in alarms.values():
             assert each["Properties"]["AlarmActions"] == each["Properties"]["OKActions"] == expected
             assert each["Properties"]["AlarmDescription"]
@@ -92,6 +94,10 @@ def test_metrics_are_told_apart_by_stack_as_the_functions_name_it():
     assert oldest["Namespace"] == variables["POWERTOOLS_METRICS_NAMESPACE"] == "Modelkeep"
     assert oldest["Dimensions"] == [service]
     assert oldest["TreatMissingData"] == "breaching"  # a sweep that is dead says nothing
+    (counted,) = TEMPLATE["Resources"]["Faults"]["Properties"]["MetricTransformations"]
+    faults = TEMPLATE["Resources"]["ApiErrorsAlarm"]["Properties"]
+    assert (faults["Namespace"], faults["MetricName"]) == (counted["MetricNamespace"], counted["MetricName"])
+    assert faults["Dimensions"] == [service]
     (counted,) = TEMPLATE["Resources"]["Throttled"]["Properties"]["MetricTransformations"]
     metrics = TEMPLATE["Resources"]["ThrottlesAlarm"]["Properties"]["Metrics"]
     (api,) = [each["MetricStat"]["Metric"] for each in metrics if each["Id"] == "api"]

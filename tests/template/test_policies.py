@@ -229,8 +229,8 @@ ALLOWED: dict[str, dict[str, str]] = {
         "dynamodb:UpdateItem": "M A",
         "dynamodb:DeleteItem": "P A O WK",
         "dynamodb:BatchWriteItem": "F P W D A",
-        "s3:GetObject": "models inbox",
-        "s3:PutObject": "models",
+        "s3:GetObject": "models inbox claim",
+        "s3:PutObject": "models claim",
         "s3:DeleteObject": "models inbox",
         "s3:AbortMultipartUpload": "models inbox",
         "s3:ListBucket": "models inbox",
@@ -239,10 +239,10 @@ ALLOWED: dict[str, dict[str, str]] = {
 }
 
 PREFIXES = {
+    "models/_claim.json": "claim",
     "models/": "models",
     "modelkeep/uploads/": "inbox",
     "modelkeep/archives/": "archives",
-    "modelkeep/claim.json": "claim",
 }
 KEY = "arn:aws:kms:R:111122223333:key/k"
 # Who may read what is encrypted with a key may use it to decrypt; who writes, to encrypt too, and a multipart is read.

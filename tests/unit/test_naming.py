@@ -216,21 +216,7 @@ def test_prefixes_may_be_set(monkeypatch):
     get_settings.cache_clear()
 
 
-@pytest.mark.parametrize(
-    ("inbox", "claim"),
-    [
-        ("modelkeep/uploads/", "modelkeep/claim.json"),
-        ("a/b/uploads/", "a/b/claim.json"),
-        ("uploads/", "claim.json"),
-    ],
-)
-def test_the_claim_lies_beside_the_inbox_and_not_in_it(monkeypatch, inbox, claim):
-    from registry import settings
-
-    monkeypatch.setenv("REGISTRY_BUCKET", "b")
-    monkeypatch.setenv("REGISTRY_TABLE", "t")
-    monkeypatch.setenv("REGISTRY_INBOX_PREFIX", inbox)
-    settings.get_settings.cache_clear()
-    assert naming.claim_key() == claim
-    assert not claim.startswith(inbox)
-    settings.get_settings.cache_clear()
+def test_the_claim_is_one_a_bucket_and_lies_where_no_user_can():
+    assert naming.claim_key() == "models/_claim.json"
+    with pytest.raises(InvalidError):
+        naming.check_user_id("_claim.json")

@@ -127,9 +127,8 @@ def parse_inbox_key(key: str) -> InboxKey | None:
 
 
 def claim_key() -> str:
-    """What says whose the inbox is: beside it and not in it, where it would expire."""
-    folder, slash, _ = get_settings().inbox_prefix.rstrip("/").rpartition("/")
-    return f"{folder}{slash}claim.json"
+    """What says whose the bucket is: below models/, which every installation writes; no user id begins with `_`."""
+    return f"{get_settings().models_prefix}_claim.json"
 
 
 def archive_key(user_id: str, model_id: str, version: str, upload_id: str) -> str:

@@ -1,4 +1,4 @@
-"""Whose inbox is it? In a bucket that is shared, two installations on one inbox would delete each other's uploads."""
+"""Whose bucket is it? Two installations on one would take each other's uploads and versions for their own."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _RETRY_AFTER_SECONDS = 60  # somebody has to act first
 
 @cache
 def claim_inbox(knows: Callable[[InboxKey], bool]) -> None:
-    """Sees to it that the inbox is ours, once a process and by one GET: an object beside it says whose it is, written
-    by whoever finds it empty, or finds an upload there that it `knows`. UnavailableError `inbox_taken`,
+    """Sees to it that the bucket is ours, once a process and by one GET: an object in it says whose it is, written by
+    whoever finds the inbox empty, or finds an upload there that it `knows`. UnavailableError `inbox_taken`,
     `inbox_not_empty`."""
     holder = _read_holder()
     if holder is None:
@@ -32,9 +32,9 @@ def claim_inbox(knows: Callable[[InboxKey], bool]) -> None:
         holder = _read_holder()  # another may have been quicker
     if holder != get_settings().installation_name:
         raise UnavailableError(
-            f"The inbox {get_settings().inbox_prefix} of bucket {bucket()} belongs to the installation {holder!r}, and "
-            f"this is {get_settings().installation_name!r}: choose a REGISTRY_INBOX_PREFIX in another folder; or, if "
-            f"that installation is no more, delete its claim, {naming.claim_key()}",
+            f"Bucket {bucket()} belongs to the installation {holder!r}, and this is "
+            f"{get_settings().installation_name!r}: choose another bucket; or, if that installation is no more, delete "
+            f"its claim, {naming.claim_key()}",
             code="inbox_taken",
             retry_after_seconds=_RETRY_AFTER_SECONDS,
         )

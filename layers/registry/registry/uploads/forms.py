@@ -31,6 +31,7 @@ def upload_single(*, principal: Principal, form: SingleForm, filename: str, body
     upload.primary = path if form.is_primary else None
     longest = naming.version_prefix(form.user_id, form.model_id, form.version, attempt=upload.upload_id)
     naming.file_key(longest, path)
+    inbox.claim()
     with _reserve(upload) as lease:
         try:
             stored = _store(upload, path, body, size)

@@ -1,4 +1,4 @@
-"""The inbox is ours alone: made sure of before the first upload, and before an object that nobody knows is deleted."""
+"""The bucket is ours alone: made sure of before the first upload, and before an object that nobody knows is deleted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from registry.storage import claiming
 
 
 def claim() -> None:
-    """UnavailableError `inbox_taken` or `inbox_not_empty` where the inbox is another installation's."""
+    """UnavailableError `inbox_taken` or `inbox_not_empty` where the bucket is another installation's."""
     claiming.claim_inbox(_is_known)
 
 

@@ -204,7 +204,9 @@ class _Outermost:
         log.info("answered", status=status, code=code, milliseconds=round(seconds * 1000, 1), **facts)
         count_bytes("BytesReceived", _length(scope))
         count_bytes("BytesSent", sent)
-        write_metrics(self._function, seconds=seconds, code=code, failed=status >= 500)
+        write_metrics(
+            self._function, seconds=seconds, code=code, failed=status >= 500 and status != 503
+        )  # a 503 is meant
 
 
 def _request_id(scope: Scope) -> str:
