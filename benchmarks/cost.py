@@ -173,9 +173,10 @@ def table(found: dict[str, tuple[Bill, float, str]], metrics: dict[str, set[str]
         f"Besides, whatever is called: {len(alarms)} alarms on {watched} metrics, "
         f"{money(watched * PRICES['alarm_month'])} a month; and {every} custom metrics, "
         f"{money(every * PRICES['metric_month'])} a month, of which a month idle has {idle}, "
-        f"{money(idle * PRICES['metric_month'])}, as the sweep writes them; two more where the gateway errs or throttles, "
-        f"and one for each code of refusals ({money(PRICES['metric_month'])} each). X-Ray is not in it. Bytes that"
-        f" leave the region for the internet: {money(PRICES['gb_out'])} a GB, {money(1_000 * PRICES['gb_out'])} a TB.",
+        f"{money(idle * PRICES['metric_month'])}, as the sweep writes them; two more where the gateway errs or "
+        f"throttles, and one for each code of refusals ({money(PRICES['metric_month'])} each). X-Ray is not in it. "
+        f"Bytes that leave the region for the internet: {money(PRICES['gb_out'])} a GB, "
+        f"{money(1_000 * PRICES['gb_out'])} a TB.",
         "",
         f"Assumed, not counted: {assumed}; the authorizer is asked once for {AUTHORIZED_EACH} calls; "
         f"{PLATFORM_LOG_BYTES} bytes of platform logs an invocation. Prices: " + prices() + ".",
