@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 UV ?= uv
+STORE ?= $(MODELKEEP_STORE)
 
 PY := .venv/bin/python
 SAM := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 sam

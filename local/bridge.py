@@ -99,6 +99,8 @@ class Bridge:
         return None
 
     def _failed(self, invocation: Invocation, error: dict[str, Any]) -> None:
+        if self._closing:  # what it needs is being stopped, too: the sweep makes up for it
+            return
         if invocation.failures < len(self._retry_delays):
             invocation.due = time.monotonic() + self._retry_delays[invocation.failures]
             invocation.failures += 1

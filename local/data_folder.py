@@ -50,6 +50,11 @@ class DataFolder:
         lock.flush()
         self._lock = lock
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether we hold it."""
+        return self._lock is not None
+
     def unlock(self) -> None:
         """Give the folder back."""
         if self._lock is not None:

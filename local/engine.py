@@ -6,7 +6,10 @@ import contextlib
 import json
 import socket
 import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -21,7 +24,8 @@ class EngineError(Exception):
     """No container engine answers; the text says what to do."""
 
 
-def _docker(*arguments: str) -> str:
+def docker(*arguments: str) -> str:
+    """What a docker command prints. EngineError, with what it says, if it fails."""
     try:
         done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60)
     except FileNotFoundError:
@@ -38,39 +42,49 @@ def _docker(*arguments: str) -> str:
 
 def host_of_containers() -> str:
     """The address by which a container reaches this machine. EngineError."""
-    if "Docker Desktop" in json.loads(_docker("info", "--format", "{{json .OperatingSystem}}")):
+    if sys.platform != "linux" or "Docker Desktop" in json.loads(
+        docker("info", "--format", "{{json .OperatingSystem}}")
+    ):
         return _DESKTOP_HOST
-    network = json.loads(_docker("network", "inspect", "bridge"))[0]
-    return str(network["IPAM"]["Config"][0]["Gateway"])
+    for entry in json.loads(docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"] or ():
+        if "." in entry.get("Gateway", ""):
+            return str(entry["Gateway"])
+    raise EngineError("Docker's network `bridge` has no IPv4 gateway, by which containers could reach this machine.")
 
 
 def has_compose() -> bool:
     """Whether `docker compose` is there."""
     with contextlib.suppress(EngineError):
-        return bool(_docker("compose", "version"))
+        return bool(docker("compose", "version"))
     return False
 
 
-def containers() -> list[str]:
-    """The ids of the containers that SAM runs."""
-    return _docker("ps", "--quiet", "--no-trunc", "--filter", _SAM_LABEL).split()
+def containers(build: Path) -> dict[str, str]:
+    """The containers that SAM runs from a build folder: their ids, and each one's folder in it (a logical id)."""
+    found = {}
+    for container in docker("ps", "--quiet", "--no-trunc", "--filter", _SAM_LABEL).split():
+        for mount in json.loads(docker("inspect", container))[0]["Mounts"]:
+            folder = Path(mount["Source"])
+            if folder.parent == build:
+                found[container] = folder.name
+    return found
 
 
-def remove_containers(before: list[str]) -> None:
-    """Remove the containers of SAM that were not there before: it leaves some when it is killed."""
+def remove_containers(build: Path) -> None:
+    """Remove those: SAM leaves them when it is killed."""
     with contextlib.suppress(EngineError):
-        left = [each for each in containers() if each not in before]
-        if left:
-            _docker("rm", "--force", *left)
+        if left := containers(build):
+            docker("rm", "--force", *left)
 
 
 class Relay:
     """Passes connections that containers make to `host` on to this machine's loopback, for some ports: our servers
-    listen there alone. The address is the engine's own, so that no other machine gets in by it. Docker Desktop needs
-    none of it."""
+    listen there alone. The address is the engine's own; a machine beside this one gets in by it only where it has been
+    given a route to there. Docker Desktop needs none of it."""
 
     def __init__(self, host: str, ports: list[int]) -> None:
         self._sockets: list[socket.socket] = []
+        self._closing = False
         if host == _DESKTOP_HOST:
             return
         for port in ports:
@@ -87,8 +101,11 @@ class Relay:
         while True:
             try:
                 inner, _ = listener.accept()
-            except OSError:  # closed
-                return
+            except OSError:
+                if self._closing:
+                    return
+                time.sleep(0.1)  # too many open files, say: that passes
+                continue
             try:
                 outer = socket.create_connection((LOOPBACK, port), timeout=5)
             except OSError:
@@ -101,6 +118,7 @@ class Relay:
 
     def close(self) -> None:
         """Take no more connections."""
+        self._closing = True
         for listener in self._sockets:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)

@@ -24,8 +24,7 @@ from local.invoking import FunctionNotFoundError, Result
 from local.ports import LOOPBACK
 
 PROJECT = Path(__file__).parent.parent
-BUILD = PROJECT / ".aws-sam" / "local"
-TEMPLATE = BUILD / "template-local.yaml"
+TEMPLATE = "template-local.yaml"  # in the build folder
 _TIMEOUT_SECONDS = 930  # the longest function may take 900
 _START_SECONDS = 120
 
@@ -72,9 +71,9 @@ def environment() -> dict[str, str]:
     }
 
 
-def build() -> None:
+def build(folder: Path) -> None:
     """`sam build` for this machine, into a folder of its own. SamError."""
-    command = ["sam", "build", "--build-dir", str(BUILD), "--cache-dir", str(PROJECT / ".aws-sam" / "local-cache")]
+    command = ["sam", "build", "--build-dir", str(folder), "--cache-dir", str(PROJECT / ".aws-sam" / "local-cache")]
     done = subprocess.run(
         [*command, *parameters()], cwd=PROJECT, env=environment(), capture_output=True, text=True, timeout=900
     )
@@ -82,15 +81,15 @@ def build() -> None:
         raise SamError(f"`sam build` failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
 
 
-def write_template(variables: Mapping[str, str]) -> None:
+def write_template(folder: Path, variables: Mapping[str, str]) -> None:
     """The built template with these variables in every function: SAM passes on those alone that a template names."""
-    template: dict[str, Any] = yaml.load((BUILD / "template.yaml").read_text(), Loader=_AnyTag)  # noqa: S506
+    template: dict[str, Any] = yaml.load((folder / "template.yaml").read_text(), Loader=_AnyTag)  # noqa: S506
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             properties = resource["Properties"]
             named = properties.setdefault("Environment", {}).setdefault("Variables", {})
             named.update(variables)
-    TEMPLATE.write_text(yaml.safe_dump(template, sort_keys=False))
+    (folder / TEMPLATE).write_text(yaml.safe_dump(template, sort_keys=False))
 
 
 class _AnyTag(yaml.SafeLoader):
@@ -111,9 +110,9 @@ def _long_form(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Any:
 _AnyTag.add_multi_constructor("!", _long_form)
 
 
-def child(command: str, *, folder: Path, port: int, options: tuple[str, ...] = ()) -> Child:
+def child(command: str, *, build: Path, folder: Path, port: int, options: tuple[str, ...] = ()) -> Child:
     """`sam local start-api` or `start-lambda` on a loopback port; not yet started."""
-    words = ["sam", "local", command, "--template", str(TEMPLATE), "--host", LOOPBACK, "--port", str(port)]
+    words = ["sam", "local", command, "--template", str(build / TEMPLATE), "--host", LOOPBACK, "--port", str(port)]
     words += ["--warm-containers", "LAZY", "--skip-pull-image", *options, *parameters()]
     program = str(PROJECT / ".venv-sam" / "bin" / "sam")
     return Child(command, [program, *words[1:]], folder=folder, environment=environment())
@@ -122,16 +121,26 @@ def child(command: str, *, folder: Path, port: int, options: tuple[str, ...] = (
 def wait_for(child: Child, port: int) -> None:
     """Return once it answers HTTP. SamError, with its log, if it does not."""
     began = time.monotonic()
-    while True:
-        try:
-            urllib.request.urlopen(f"http://{LOOPBACK}:{port}/", timeout=5)
-            return
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            if not child.is_running() or time.monotonic() - began > _START_SECONDS:
-                raise SamError(f"`sam local {child.name}` did not start:\n{child.log_tail()}") from None
+    while not _answers(port) or not child.is_running():  # an answer may be another program's
+        if not child.is_running() or time.monotonic() - began > _START_SECONDS:
+            raise SamError(f"`sam local {child.name}` did not start:\n{child.log_tail()}")
         time.sleep(0.2)
+
+
+def _answers(port: int) -> bool:
+    try:
+        urllib.request.urlopen(f"http://{LOOPBACK}:{port}/", timeout=5).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+    except OSError:
+        return False
+    return True
+
+
+def invoke_command(build: Path, function_name: str, event: Path) -> list[str]:
+    """`sam local invoke` of one function."""
+    words = ["sam", "local", "invoke", logical_id(function_name), "--event", str(event.absolute())]
+    return [*words, "--template", str(build / TEMPLATE), "--skip-pull-image", *parameters()]
 
 
 class StartLambda:

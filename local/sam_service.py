@@ -32,8 +32,8 @@ from local.servers import REGION, Stack, StackError, apply_environment
 from local.service import Schedule
 
 EVENTS = sam_cli.PROJECT / "tests" / "events"
-# A container is started for the first call of a function: its retry must not come before that can be over.
-_RETRY_DELAYS = (2.0, 10.0)
+# A retry that came while the dead worker's lease (20 s here) is good would find nothing to do.
+_RETRY_DELAYS = (25.0, 25.0)
 
 
 class SamService:
@@ -44,6 +44,7 @@ class SamService:
         compose = stores == "compose" or (stores == "auto" and engine.has_compose())
         self.stack: Stack = (ComposeStack if compose else Stack)(data, ports, store=MinIO.name)
         self.url = f"http://localhost:{ports.api}"
+        self.build = self.stack.data.path / "build"
         self.children: list[Child] = []
         self._cleanup = ExitStack()
 
@@ -59,14 +60,15 @@ class SamService:
         stack, ports = self.stack, self.stack.ports
         self._cleanup.callback(stack.stop)
         stack.launch()
-        sam_cli.build()
+        sam_cli.build(self.build)
         stack.wait()
         apply_environment(stack.environment())
         from registry import records
 
         records.create_table()
-        sam_cli.write_template(self.variables())
-        self._cleanup.callback(engine.remove_containers, engine.containers())
+        sam_cli.write_template(self.build, self.variables())
+        engine.remove_containers(self.build)  # of a run that was killed
+        self._cleanup.callback(engine.remove_containers, self.build)
         self._cleanup.enter_context(Relay(self.host, [ports.s3, ports.dynamodb, ports.lambda_api]))
         invoker = self._run("start-lambda", ports.start_lambda)
         bridge = Bridge(stack.data.path / "dead-letters", StartLambda(ports.start_lambda), retry_delays=_RETRY_DELAYS)
@@ -92,7 +94,7 @@ class SamService:
             self._cleanup.callback(schedule.close)
 
     def _run(self, command: str, port: int, *options: str) -> Child:
-        child = sam_cli.child(command, folder=self.stack.data.path, port=port, options=options)
+        child = sam_cli.child(command, build=self.build, folder=self.stack.data.path, port=port, options=options)
         child.log.unlink(missing_ok=True)
         self._cleanup.callback(child.terminate)
         child.start()
@@ -129,8 +131,7 @@ class SamService:
 def invoke(service: SamService, function_name: str, event: Path) -> int:
     """`sam local invoke` of one function, on stores that are started for it; SAM's exit status."""
     service.start(api=False)
-    command = ["sam", "local", "invoke", sam_cli.logical_id(function_name), "--event", str(event.absolute())]
-    command += ["--template", str(sam_cli.TEMPLATE), "--skip-pull-image", *sam_cli.parameters()]
+    command = sam_cli.invoke_command(service.build, function_name, event)
     return subprocess.run(command, cwd=sam_cli.PROJECT, env=sam_cli.environment()).returncode
 
 
@@ -162,6 +163,7 @@ def main() -> NoReturn:
         print("\nStopping…", flush=True)
     except (
         *(DataFolderInUseError, EngineError, FetchError, PortTakenError, ProgramMissingError, SamError, StackError),
+        OSError,  # a port of ours that is taken meanwhile
         ValueError,
     ) as exc:
         print(exc, file=sys.stderr, flush=True)

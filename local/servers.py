@@ -88,8 +88,9 @@ class Stack:
         """Return once an object can be put and tables can be listed; raise StackError, with the log, if not."""
         try:
             s3, dynamodb = self._client("s3"), self._client("dynamodb")
-            self._wait_for(self._children[1], lambda: dynamodb.list_tables(Limit=1))
-            self._wait_for(self._children[0], lambda: _put_probe(s3))
+            store, table = self._children or (None, None)
+            self._wait_for("DynamoDB", table, lambda: dynamodb.list_tables(Limit=1))
+            self._wait_for("S3", store, lambda: _put_probe(s3))
             if isinstance(self.store, MinIO):
                 ask_for_events(s3, BUCKET, INBOX)
         except BaseException:
@@ -115,7 +116,9 @@ class Stack:
         return messages
 
     def stop(self) -> None:
-        """End both and give ports and data folder back."""
+        """End both and give ports and data folder back; nothing where the folder is another's."""
+        if not self.data.is_locked:
+            return
         for child in self._children:
             child.kill()
         self._children = []
@@ -180,7 +183,7 @@ class Stack:
             config=Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 1}, proxies={}),
         )
 
-    def _wait_for(self, child: Child, probe: Any) -> None:
+    def _wait_for(self, name: str, child: Child | None, probe: Any) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
 
         started = time.monotonic()
@@ -191,18 +194,14 @@ class Stack:
                 return
             except (BotoCoreError, ClientError) as exc:
                 waited = time.monotonic() - started
-                if not child.is_running():
-                    raise StackError(
-                        f"{child.name} ended at once. The end of {child.log}:\n{child.log_tail()}"
-                    ) from exc
+                end = f"The end of {child.log}:\n{child.log_tail()}" if child else "See `docker compose logs`."
+                if child is not None and not child.is_running():
+                    raise StackError(f"{child.name} ended at once. {end}") from exc
                 if waited > _READY_TIMEOUT_SECONDS:
-                    raise StackError(
-                        f"{child.name} does not answer after {waited:.0f} s ({exc}). "
-                        f"The end of {child.log}:\n{child.log_tail()}"
-                    ) from exc
+                    raise StackError(f"{name} does not answer after {waited:.0f} s ({exc}). {end}") from exc
             if time.monotonic() - said > _STILL_WAITING_SECONDS:
                 said = time.monotonic()
-                print(f"  still waiting for {child.name} ({said - started:.0f} s)…", flush=True)
+                print(f"  still waiting for {name} ({said - started:.0f} s)…", flush=True)
             time.sleep(_READY_POLL_SECONDS)
 
     def _dynamodb(self, archives: Path) -> Child:

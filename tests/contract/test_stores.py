@@ -12,6 +12,8 @@ from botocore.exceptions import ClientError
 from registry.storage import presigning, probing
 from registry.storage.client import bucket, s3
 
+from tests.contract.test_storage import DIGEST_METHOD, LISTS_DIGESTS
+
 FEATURES = {
     "put_if_none_match": {"moto": True, "seaweedfs": True, "minio": True},
     "complete_if_none_match": {"moto": True, "seaweedfs": True, "minio": True},  # in races SeaweedFS's is none
@@ -84,9 +86,15 @@ def test_a_browser_of_any_origin_may_send_where_the_store_has_no_rules(real_stor
     assert answer.headers["Access-Control-Allow-Origin"] in ("*", "https://example.com")
 
 
-def test_the_probe_says_what_it_found_and_leaves_nothing(store: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_probe_says_what_it_found_logs_it_once_and_leaves_nothing(
+    store: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO):
         found = probing.probe()
-    assert ("SHA-256" in found[0], "digests" in found[1]) == (True, True)
+        assert probing.probe() == found
+    by = {"part_copy": "by the part", "copy": "by the object"}
+    assert found[0].endswith(by[DIGEST_METHOD[store]])
+    assert found[1].startswith("it lists the digests") is LISTS_DIGESTS[store]
+    assert [record.getMessage() for record in caplog.records].count("store probed") == 2
     listed = s3().list_objects_v2(Bucket=bucket(), Prefix="modelkeep/uploads/_probe/")
     assert listed["KeyCount"] == 0

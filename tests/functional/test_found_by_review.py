@@ -72,7 +72,7 @@ def test_work_left_undone_beyond_the_tombstone_takes_nothing_of_the_next_attempt
     work(new)
     sweeping.sweep(Deadline(None))
     assert reading.get_version("alice", "m", "v1").status == "ready"
-    assert [entry.key for entry in objects.list_objects("models/")] == ["models/alice/m/v1/a"]
+    assert [entry.key for entry in objects.list_objects("models/alice/")] == ["models/alice/m/v1/a"]
 
 
 def test_a_search_that_opens_more_lists_than_a_page_may_read_still_finds_all(

@@ -16,11 +16,13 @@ from starlette.routing import Route
 
 from local import sam_cli
 from local.compose import ComposeStack
+from local.data_folder import DataFolderInUseError
 from local.engine import Relay
 from local.http_server import HttpServer
 from local.invoking import FunctionNotFoundError
 from local.ports import LOOPBACK, Ports
 from local.sam_cli import StartLambda, logical_id
+from local.servers import Stack
 from tests.template.loading import ROOT, load_template
 
 ANSWERS = {
@@ -85,7 +87,7 @@ def test_what_the_template_asks_for_is_filled_in() -> None:
     assert (values["PythonRuntime"], values["Architecture"]) == (sam_cli.runtime(), sam_cli.architecture())
 
 
-def test_the_variables_reach_every_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variables_reach_every_function(tmp_path: Path) -> None:
     built = {
         "Resources": {
             "A": {"Type": "AWS::Serverless::Function", "Properties": {"Environment": {"Variables": {"OLD": "1"}}}},
@@ -94,10 +96,8 @@ def test_the_variables_reach_every_function(tmp_path: Path, monkeypatch: pytest.
         }
     }
     (tmp_path / "template.yaml").write_text(yaml.safe_dump(built))
-    monkeypatch.setattr(sam_cli, "BUILD", tmp_path)
-    monkeypatch.setattr(sam_cli, "TEMPLATE", tmp_path / "local.yaml")
-    sam_cli.write_template({"NEW": "2"})
-    written = yaml.safe_load((tmp_path / "local.yaml").read_text())["Resources"]
+    sam_cli.write_template(tmp_path, {"NEW": "2"})
+    written = yaml.safe_load((tmp_path / sam_cli.TEMPLATE).read_text())["Resources"]
     assert written["A"]["Properties"]["Environment"]["Variables"] == {"OLD": "1", "NEW": "2"}
     assert written["B"]["Properties"]["Environment"]["Variables"] == {"NEW": "2"}
     assert written["Bucket"] == built["Resources"]["Bucket"]
@@ -138,3 +138,23 @@ def test_compose_is_told_all_that_its_file_asks_for(tmp_path: Path) -> None:
     }
     assert asked == said.keys()
     assert (said["MODELKEEP_S3_PORT"], said["MODELKEEP_DYNAMODB_PORT"]) == ("9001", "9002")
+
+
+def test_stores_by_compose_are_waited_for_made_ready_and_stopped_by_their_owner_alone(
+    minio_stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker's part is played by stores that run: what is ours is all that comes after."""
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr(ComposeStack, "_compose", lambda self, *arguments, check=True: calls.append(arguments))
+    monkeypatch.setattr(Ports, "require_free", lambda self: None)
+    stack = ComposeStack(tmp_path, minio_stack.ports, store="minio")
+    monkeypatch.setattr(stack.data, "credentials", minio_stack.data.credentials)
+    stack.launch()
+    stack.wait()
+    other = ComposeStack(tmp_path, minio_stack.ports, store="minio")
+    with pytest.raises(DataFolderInUseError):
+        other.launch()
+    other.stop()
+    assert calls == [("stop",), ("up", "--detach", "--wait")]
+    stack.stop()
+    assert calls[2:] == [("stop",)]

@@ -27,6 +27,7 @@ def main() -> int:
         folder = Path(name)
         data, ports = folder / "data", Ports.free()
         command = [sys.executable, "-m", "local.sam_service", "--port", str(ports.api), "--data", str(data)]
+        command += ["--stores", "native"]
         with (folder / "log").open("wb") as log:
             service = subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:

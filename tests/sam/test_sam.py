@@ -34,20 +34,18 @@ def client(user_id: str) -> Client:
 
 def containers_of(function: str) -> list[str]:
     """Those that run it now."""
-    found = []
-    for container in engine.containers():
-        told = json.loads(engine._docker("inspect", container))[0]
-        if any(mount["Source"].endswith(f"/{sam_cli.logical_id(function)}") for mount in told["Mounts"]):
-            found.append(container)
-    return found
+    return [each for each, folder in engine.containers(build()).items() if folder == sam_cli.logical_id(function)]
+
+
+def build() -> Path:
+    return Path(TARGET["sam"]["data"]) / "build"
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_sam_local_invoke_calls_it_with_its_event(function: str) -> None:
     """An answer, or what the function means to raise: no import that fails, no policy of SAM's own."""
     event = sam_cli.PROJECT / "tests" / "events" / f"{function}.json"
-    command = ["sam", "local", "invoke", sam_cli.logical_id(function), "--event", str(event), "--skip-pull-image"]
-    command += ["--template", str(sam_cli.TEMPLATE), *sam_cli.parameters()]
+    command = sam_cli.invoke_command(build(), function, event)
     done = subprocess.run(
         command, cwd=sam_cli.PROJECT, env=sam_cli.environment(), capture_output=True, text=True, timeout=180
     )
@@ -91,7 +89,7 @@ def test_a_function_that_is_killed_in_the_middle_of_a_zip_is_tried_again(client:
     assert eventually(lambda: stored(client, "killed"), bool, seconds=120)
     killed = containers_of("receive_upload")
     assert killed
-    engine._docker("kill", *killed)
+    engine.docker("kill", *killed)
     assert client.upload(started["upload_id"])["status"] == "processing", "it was over before it was killed"
     assert 0 < len(stored(client, "killed")) < MEMBERS
     client.assert_invisible("killed")

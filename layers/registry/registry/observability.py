@@ -95,7 +95,8 @@ def _write(values: dict[str, float], function: str, **dimensions: str) -> None:
 def worker(function: str, context: Any) -> Iterator[None]:
     """One invocation of a function that answers nobody: its id in every log line, its metrics, its trace."""
     log = get_logger()
-    log.append_keys(request_id=getattr(context, "aws_request_id", None), function=function)
+    # For this thread alone: `make run` has many workers in one process.
+    log.thread_safe_append_keys(request_id=getattr(context, "aws_request_id", None), function=function)
     began, failed = time.perf_counter(), True
     try:
         with trace(function):
@@ -103,7 +104,7 @@ def worker(function: str, context: Any) -> Iterator[None]:
         failed = False
     finally:
         write_metrics(function, seconds=time.perf_counter() - began, failed=failed)
-        log.remove_keys(["request_id", "function"])
+        log.thread_safe_remove_keys(["request_id", "function"])
 
 
 def trace(name: str) -> AbstractContextManager[Any]:

@@ -23,7 +23,7 @@ _COPY_PART = 1024 * MIB
 DigestMethod = Literal["part_copy", "copy", "read"]
 
 
-class DigestMissingError(AssertionError):
+class DigestMissingError(Exception):
     """The store copied, and recorded no digest of the copy."""
 
 
@@ -191,7 +191,7 @@ def _probe_digest_method() -> DigestMethod:
             multiparts.abort_multipart(copy, multipart)
         try:
             return "copy" if _copy_with_checksum(source, copy).sha256 == expected else "read"
-        except AssertionError:
+        except DigestMissingError:
             return "read"
         except ClientError as error:
             if not cannot(error):
