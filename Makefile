@@ -65,6 +65,7 @@ lint: dev-environment lint-template ## ruff, mypy, import rules, template
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy -p registry
+	$(PY) -m mypy -p modelkeep --python-version 3.10
 	PYTHONPATH=.:layers/registry .venv/bin/lint-imports
 
 # As written, and as CloudFormation gets it for a bucket of our own and for a given one. What cfn-lint says there of what
@@ -92,7 +93,7 @@ format: dev-environment ## format the code
 lock: ## renew the pins from requirements/*.in (needs uv, https://docs.astral.sh/uv/)
 	$(LOCK) --upgrade layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
 	$(LOCK) --upgrade requirements/local.in -c layers/dependencies/requirements.txt -o requirements/local.txt
-	$(LOCK) --upgrade requirements/dev.in -c requirements/local.txt -o requirements/dev.txt
+	$(LOCK) --upgrade requirements/dev.in client/pyproject.toml --all-extras -c requirements/local.txt -o requirements/dev.txt
 	$(LOCK) --upgrade requirements/sam.in -o requirements/sam.txt
 	$(LOCK) --upgrade requirements/checkov.in -o requirements/checkov.txt
 	$(LOCK) --upgrade requirements/ministack.in -o requirements/ministack.txt

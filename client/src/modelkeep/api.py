@@ -1,0 +1,150 @@
+"""The registry's HTTP API: requests with the caller's token, answers as JSON or as exceptions, pages by their Links."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from modelkeep.connections import FAULTS, Connections, patiently, unreachable
+from modelkeep.errors import UnavailableError, UnreachableError, from_answer
+from modelkeep.version import __version__
+
+_NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
+PATIENCE = 10.0  # seconds that a call goes on trying
+TRANSFER_PATIENCE = 300.0  # seconds that a transfer goes on trying without any success
+
+
+def user_agent() -> str:
+    """How we introduce ourselves."""
+    return f"modelkeep/{__version__} Python/{platform.python_version()}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A good answer (2xx, or 307 with its Location)."""
+
+    status: int
+    headers: Mapping[str, str]  # by lower-case name
+    body: Any  # JSON
+
+    @property
+    def following(self) -> str | None:
+        """The URL of the next page."""
+        found = _NEXT.search(self.headers.get("link", ""))
+        return found[1] if found else None
+
+
+class Api:
+    """One registry, as one caller."""
+
+    def __init__(
+        self, url: str, token: str | None, *, connections: Connections | None = None, patience: float = PATIENCE
+    ) -> None:
+        self.url = url
+        self.connections = connections or Connections()
+        self._token = token
+        self._patience = patience
+        self._agent = user_agent()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        patience: float | None = None,
+        repeatable: bool = True,
+    ) -> Answer:
+        """Ask, again while there is no answer (`repeatable` false: only where the request can't have arrived), and
+        raise what an error answer stands for. `path` begins with a slash, or is a whole URL of this registry."""
+
+        def again(error: BaseException) -> bool:
+            if isinstance(error, UnreachableError) and error.sent and not repeatable:
+                return False
+            return isinstance(error, UnavailableError)
+
+        seconds = self._patience if patience is None else patience
+        return patiently(lambda: self._ask(method, path, query, body, headers), seconds=seconds, retry=again)
+
+    def pages(
+        self, path: str, *, query: Mapping[str, Any] | None = None, patience: float | None = None
+    ) -> Iterator[Answer]:
+        """An answer and all that follow it, each asked for when it is wanted."""
+        answer = self.call("GET", path, query=query, patience=patience)
+        yield answer
+        while answer.following:
+            answer = self.call("GET", answer.following, patience=patience)
+            yield answer
+
+    def rows(self, path: str, *, query: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+        """The rows of a list, page after page."""
+        for answer in self.pages(path, query=query):
+            yield from answer.body
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None,
+        body: Any,
+        headers: Mapping[str, str] | None,
+    ) -> Answer:
+        url = self._absolute(path)
+        if query := {name: _text(value) for name, value in (query or {}).items() if value is not None}:
+            url += f"?{urlencode(query)}"
+        sent = {"User-Agent": self._agent, "Accept": "application/json", **(headers or {})}
+        if self._token:
+            sent["Authorization"] = f"Bearer {self._token}"
+        data = None
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+            data = json.dumps(body, ensure_ascii=False).encode()
+        elif method in ("POST", "PUT"):
+            sent["Content-Length"] = "0"
+        answer = self.connections.open(method, url, headers=sent, body=data)
+        try:
+            raw = answer.data
+        except FAULTS as error:
+            raise unreachable(url, error) from error
+        finally:
+            answer.release_conn()
+        got = {name.lower(): value for name, value in answer.headers.items()}
+        try:
+            said = json.loads(raw) if raw else None
+        except ValueError:
+            said = None
+        if answer.status >= 400 or (said is None and raw and answer.status < 300):
+            raise self._error(answer.status, said, got)
+        return Answer(answer.status, got, said)
+
+    def _error(self, status: int, said: Any, headers: Mapping[str, str]) -> Exception:
+        if status < 400:
+            return UnavailableError(
+                f"{urlsplit(self.url).netloc} answers, and not as a registry does",
+                code="not_a_registry",
+                hint="Check MODELKEEP_URL, and a proxy or sign-in page before it.",
+            )
+        error = from_answer(status, said, request_id=headers.get("x-request-id") or headers.get("x-amzn-requestid"))
+        if isinstance(error, UnavailableError):
+            after = headers.get("retry-after", "")
+            error.retry_after = float(after) if after.isdigit() else None
+        return error
+
+    def _absolute(self, path: str) -> str:
+        """A whole URL goes to this registry's own host, whatever it says: Links may be made behind a proxy, and the
+        token is for nobody else."""
+        if path.startswith("/"):
+            return self.url + path
+        here, there = urlsplit(self.url), urlsplit(path)
+        return f"{here.scheme}://{here.netloc}{there.path}" + (f"?{there.query}" if there.query else "")
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

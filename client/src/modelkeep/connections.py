@@ -1,0 +1,123 @@
+"""HTTP connections: one thread-safe pool with the system's certificates and the environment's proxies."""
+
+from __future__ import annotations
+
+import ssl
+import urllib.request
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import tenacity
+import truststore
+import urllib3
+
+from modelkeep.errors import UnavailableError, UnreachableError
+
+TIMEOUT = urllib3.Timeout(connect=10, read=60)  # seconds; the registry's longest answers take 30
+# What may go wrong on the way; each means: no whole answer came.
+FAULTS = (urllib3.exceptions.HTTPError, OSError)
+_NOT_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+_T = TypeVar("_T")
+
+
+class Connections:
+    """Connections to any host, kept open and used again; for many threads."""
+
+    def __init__(self, *, size: int = 32) -> None:
+        context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        options: dict[str, Any] = {
+            "maxsize": size,
+            "block": False,
+            "ssl_context": context,
+            "timeout": TIMEOUT,
+            "retries": False,
+        }
+        self._direct = urllib3.PoolManager(num_pools=8, **options)
+        self._proxies: dict[str, urllib3.ProxyManager] = {}
+        self._options = options
+
+    def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: dict[str, str],
+        body: object = None,
+        timeout: urllib3.Timeout | None = None,
+    ) -> urllib3.BaseHTTPResponse:
+        """The answer with its body still unread. The caller reads it whole and releases it, or closes it.
+        UnreachableError where none came; its text has the host alone, for URLs may be presigned."""
+        try:
+            return self._pool(url).urlopen(
+                method,
+                url,
+                headers=headers,
+                body=body,
+                preload_content=False,
+                decode_content=False,
+                redirect=False,
+                timeout=timeout or TIMEOUT,
+            )
+        except FAULTS as error:
+            raise unreachable(url, error) from error
+
+    def close(self) -> None:
+        """Close what is open."""
+        for pool in (self._direct, *self._proxies.values()):
+            pool.clear()
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        parts = urlsplit(url)
+        proxy = urllib.request.getproxies().get(parts.scheme)
+        if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
+            return self._direct
+        if proxy not in self._proxies:
+            address = proxy if "://" in proxy else f"http://{proxy}"
+            found = urlsplit(address)
+            headers = None
+            if found.username:
+                headers = urllib3.make_headers(
+                    proxy_basic_auth=f"{unquote(found.username)}:{unquote(found.password or '')}"
+                )
+                address = address.replace(found.netloc, found.netloc.rpartition("@")[2])
+            self._proxies[proxy] = urllib3.ProxyManager(address, proxy_headers=headers, **self._options)
+        return self._proxies[proxy]
+
+
+def unreachable(url: str, error: BaseException) -> UnreachableError:
+    """What to say of a request that got no answer: host and kind of fault, never the URL."""
+    reason = getattr(error, "reason", None) or error
+    words = {
+        urllib3.exceptions.NewConnectionError: "nobody answers there",
+        urllib3.exceptions.NameResolutionError: "no such host",
+        urllib3.exceptions.ConnectTimeoutError: "no connection in time",
+        urllib3.exceptions.ReadTimeoutError: "no answer in time",
+        urllib3.exceptions.SSLError: "its certificate is not good",
+        ssl.SSLError: "its certificate is not good",
+    }
+    said = next((text for kind, text in words.items() if type(reason) is kind), "the connection broke")
+    fault = UnreachableError(
+        f"{urlsplit(url).netloc.rpartition('@')[2]} can't be reached: {said}",
+        hint="`modelkeep doctor` looks for the cause.",
+    )
+    fault.sent = not isinstance(error, _NOT_SENT)
+    return fault
+
+
+def patiently(do: Callable[[], _T], *, seconds: float, retry: Callable[[BaseException], bool] | None = None) -> _T:
+    """Do it again while the server can't or does not answer, with growing, random pauses of at most 20 s or as long as
+    the server asks, for so many seconds; then its last error."""
+    jitter = tenacity.wait_random_exponential(multiplier=0.5, max=20)
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = getattr(error, "retry_after", None) or 0.0
+        return max(jitter(state), min(asked, 60.0))
+
+    return tenacity.Retrying(
+        stop=tenacity.stop_after_delay(seconds),
+        wait=wait,
+        retry=tenacity.retry_if_exception(retry or (lambda error: isinstance(error, UnavailableError))),
+        reraise=True,
+    )(do)

@@ -1,0 +1,103 @@
+"""The S3 store behind the registry, reached by presigned URLs alone: whole objects or parts up, ranges down.
+
+A URL may die earlier than it says (with the credentials that signed it), so any 403 or 404 means: ask for a fresh one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
+
+import urllib3
+
+from modelkeep.api import user_agent
+from modelkeep.connections import FAULTS, Connections, unreachable
+from modelkeep.errors import IntegrityError, ModelkeepError, UnavailableError
+from modelkeep.results import Put
+
+CHUNK = 1024 * 1024  # bytes in memory at a time, of one transfer
+_TIMEOUT = urllib3.Timeout(connect=10, read=120)  # seconds; a store may hash a whole part before it answers
+_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
+_DIGEST_CODES = {"BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest", "XAmzContentSHA256Mismatch"}
+
+
+class ExpiredError(ModelkeepError):
+    """The store does not take this URL (any more): a fresh one is needed."""
+
+    code = "url_expired"
+
+
+class Store:
+    """PUTs and ranged GETs."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._agent = user_agent()
+
+    def put(self, put: Put, chunks: Iterable[bytes], size: int) -> None:
+        """Send `size` bytes. ExpiredError: take a fresh URL. IntegrityError: other bytes arrived than were announced.
+        UnavailableError: try again later."""
+        headers = {**put.headers, "Content-Length": str(size), "User-Agent": self._agent}
+        answer = self._connections.open("PUT", put.url, headers=headers, body=chunks if size else b"", timeout=_TIMEOUT)
+        try:
+            raw = answer.data
+        except FAULTS as error:
+            raise unreachable(put.url, error) from error
+        finally:
+            answer.release_conn()
+        if answer.status >= 300:
+            raise _fault(put.url, answer.status, raw)
+
+    def get(self, url: str, start: int, length: int) -> Iterator[bytes]:
+        """The bytes of a range, as they come; an error if there are fewer or the store answers with others."""
+        if length == 0:
+            return
+        headers = {
+            "Range": f"bytes={start}-{start + length - 1}",
+            "Accept-Encoding": "identity",
+            "User-Agent": self._agent,
+        }
+        answer = self._connections.open("GET", url, headers=headers, timeout=_TIMEOUT)
+        left = length
+        try:
+            if answer.status not in (200, 206):
+                raise _fault(url, answer.status, answer.data)
+            if not _is_range(answer, start, length):
+                raise UnavailableError(
+                    f"{_host(url)} sent another range than was asked for", code="bad_range", hint="A proxy between?"
+                )
+            for chunk in answer.stream(CHUNK):
+                left -= len(chunk)
+                yield chunk
+            if left:
+                raise unreachable(url, EOFError())
+        except FAULTS as error:
+            raise unreachable(url, error) from error
+        finally:
+            # Read to its end the connection can be used again; else it is closed, as an unknown rest would follow.
+            answer.release_conn() if left == 0 else answer.close()
+
+
+def _is_range(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> bool:
+    size = answer.headers.get("Content-Length", "")
+    if answer.status == 200:  # what does not know ranges sends the whole, which will do where that was asked for
+        return start == 0 and size == str(length)
+    return answer.headers.get("Content-Range", "").startswith(f"bytes {start}-{start + length - 1}/")
+
+
+def _fault(url: str, status: int, raw: bytes) -> ModelkeepError:
+    found = _CODE.search(raw[:4096])
+    code = found[1].decode() if found else ""
+    said = f"the store at {_host(url)} answered {status}" + (f" {code}" if code else "")
+    if code in _DIGEST_CODES:
+        return IntegrityError(f"{said}: bytes were damaged on the way", code="damaged_on_the_way", status=status)
+    if status in (400, 401, 403, 404, 410):
+        return ExpiredError(f"{said}", status=status)
+    if status == 416:
+        return IntegrityError(f"{said}: the file is shorter than the registry says", code="damaged", status=status)
+    return UnavailableError(said, code="store_unavailable", status=status)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
