@@ -66,7 +66,7 @@ lint: dev-environment lint-template ## ruff, mypy, import rules, template
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy -p registry
 	$(PY) -m mypy -p modelkeep --python-version 3.10
-	PYTHONPATH=.:layers/registry .venv/bin/lint-imports
+	PYTHONPATH=.:layers/registry:client/src .venv/bin/lint-imports
 
 # As written, and as CloudFormation gets it for a bucket of our own and for a given one. What cfn-lint says there of what
 # SAM has worked out by then is waived: W1030 (where Tracing is Disabled no mode is left), W2001 and W7001 (the parameter

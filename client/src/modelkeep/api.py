@@ -116,11 +116,12 @@ class Api:
         finally:
             answer.release_conn()
         got = {name.lower(): value for name, value in answer.headers.items()}
+        said, is_json = None, True
         try:
             said = json.loads(raw) if raw else None
         except ValueError:
-            said = None
-        if answer.status >= 400 or (said is None and raw and answer.status < 300):
+            is_json = False
+        if answer.status >= 400 or (answer.status < 300 and not is_json):
             raise self._error(answer.status, said, got)
         return Answer(answer.status, got, said)
 

@@ -1,0 +1,102 @@
+"""What `login` keeps, where, and for whose eyes."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import keyring
+import keyring.backend
+import pytest
+from keyring.backends.fail import Keyring as NoKeyring
+from modelkeep.config import Config, Home
+from modelkeep.errors import UsageError
+
+URL = "https://models.example.com/prod"
+
+
+class InMemory(keyring.backend.KeyringBackend):
+    priority = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[tuple[str, str], str] = {}
+
+    def get_password(self, service: str, username: str) -> str | None:
+        return self.kept.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self.kept[service, username] = password
+
+    def delete_password(self, service: str, username: str) -> None:
+        del self.kept[service, username]
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    for name in ("MODELKEEP_URL", "MODELKEEP_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MODELKEEP_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(keyring.core, "_keyring_backend", InMemory())
+    return Config()
+
+
+def contents(config: Config) -> str:
+    return "".join(path.read_text() for path in config.home.config.rglob("*") if path.is_file())
+
+
+def test_nothing_said_is_make_run_without_a_token(config: Config) -> None:
+    assert config.url() == "http://localhost:8000"
+    assert config.token(config.url()) == (None, "none")
+    assert not config.home.config.exists()
+
+
+def test_a_token_goes_to_the_keyring_and_to_no_file(config: Config) -> None:
+    assert config.login(URL, "secret") == "keyring"
+    assert (config.url(), config.token(URL)) == (URL, ("secret", "keyring"))
+    assert config.token("https://other.example.com") == (None, "none")
+    assert "secret" not in contents(config)
+    assert config.logout(URL)
+    assert config.token(URL) == (None, "none")
+    assert not config.logout(URL)
+
+
+def test_without_a_keyring_it_goes_to_a_file_for_this_user_alone(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring.core, "_keyring_backend", NoKeyring())
+    assert config.login(URL, "secret") == "file"
+    assert config.token(URL) == ("secret", "file")
+    for path in config.home.config.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert config.logout(URL)
+    assert config.token(URL) == (None, "none")
+    assert "secret" not in contents(config)
+
+
+def test_the_environment_wins(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.login(URL, "secret")
+    monkeypatch.setenv("MODELKEEP_URL", "http://localhost:9000/")
+    monkeypatch.setenv("MODELKEEP_TOKEN", "other")
+    assert config.url() == "http://localhost:9000"
+    assert config.token(URL) == ("other", "MODELKEEP_TOKEN")
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host", "https://", "https://a:b@host", "https://host/?a=b"])
+def test_what_is_no_url_is_refused(config: Config, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELKEEP_URL", url)
+    with pytest.raises(UsageError, match="not a registry's URL"):
+        config.url()
+
+
+def test_a_broken_file_says_which(config: Config) -> None:
+    config.login(URL, None)
+    (config.home.config / "config.json").write_text("{")
+    with pytest.raises(UsageError, match=r"config\.json can't be read"):
+        config.url()
+
+
+def test_a_home_is_where_the_system_keeps_such_things(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MODELKEEP_HOME", raising=False)
+    home = Home.find()
+    assert len({home.config, home.state, home.cache}) == 3
