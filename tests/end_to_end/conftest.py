@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import modelkeep
 import pytest
 import requests
 
+from tests.end_to_end import client_under_test
 from tests.end_to_end.client import Client
 from tests.end_to_end.running import Server, running
 from tests.end_to_end.targets import Target, read_target, resolve_localhost
@@ -67,6 +69,13 @@ def identify(target: Target, user_id: str, monkeypatch: pytest.MonkeyPatch, fold
 def client(server: Server, user_id: str) -> Client:
     """The registry, for a user that nobody else uses."""
     return Client(server.url, user_id)
+
+
+@pytest.fixture
+def sdk(server: Server | Target, user_id: str, tmp_path: Path) -> Iterator[modelkeep.Client]:
+    """The `modelkeep` client for that user, with a home of its own."""
+    with client_under_test.sdk(server, user_id, tmp_path / "home") as client:
+        yield client
 
 
 @pytest.fixture

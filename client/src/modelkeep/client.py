@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from modelkeep.api import PATIENCE, Api
 from modelkeep.config import Config, check_url
 from modelkeep.connections import Connections
 from modelkeep.names import Ref, check_user_id, parse_ref
-from modelkeep.results import Deleted, File, Upload, Version
+from modelkeep.progress import OnProgress
+from modelkeep.results import Deleted, Difference, File, Pulled, Upload, Verification, Version
 from modelkeep.store import Store
+
+if TYPE_CHECKING:
+    import numpy
+
+    from modelkeep.remote import RemoteFile
+    from modelkeep.remote.tensors import TensorInfo
 
 
 class Client:
@@ -138,3 +147,117 @@ class Client:
     def abort(self, upload_id: str) -> Upload:
         """Give an upload up: what was sent goes, the version's name is free again."""
         return Upload.from_json(self.api.call("DELETE", f"/ai-models/upload/{quote(upload_id, safe='')}").body)
+
+    # -- moving bytes --------------------------------------------------------------------------------------------------
+
+    def push(
+        self,
+        path: str | PathLike[str],
+        ref: str | Ref,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        metadata_file: str | PathLike[str] | None = None,
+        primary: str | None = None,
+        ignore: Sequence[str] = (),
+        unpack: bool = True,
+        restart: bool = False,
+        on_progress: OnProgress | None = None,
+        on_upload: Callable[[Upload], None] | None = None,
+    ) -> Version:
+        """Make a version of a file, a folder or a ZIP (which the registry unpacks, unless `unpack` is false). Sends
+        only what the registry lacks, each part with its SHA-256. Called again after any crash it goes on where it was;
+        `restart` gives up what was begun with other content. No version in `ref`: the registry takes the next.
+        `metadata` wins over `metadata_file`, which wins over a folder's `modelkeep.yaml`. `primary`: the path of the
+        file that is the model. `ignore`: further patterns, as in `.modelkeepignore`. `on_upload` is told the upload
+        as soon as there is one."""
+        from modelkeep import pushing
+
+        return pushing.push(
+            self,
+            Path(path),
+            parse_ref(ref),
+            metadata=metadata or {},
+            metadata_file=Path(metadata_file) if metadata_file is not None else None,
+            primary=primary,
+            ignore=ignore,
+            unpack=unpack,
+            restart=restart,
+            on_progress=on_progress,
+            on_upload=on_upload,
+        )
+
+    def resume(self, upload_id: str, path: str | PathLike[str], *, on_progress: OnProgress | None = None) -> Version:
+        """Go on with an open upload, from whatever machine, with the same content; UsageError where paths, sizes or
+        digests differ from what the upload was begun with."""
+        from modelkeep import pushing
+
+        return pushing.resume(self, upload_id, Path(path), on_progress=on_progress)
+
+    def pull(
+        self,
+        ref: str | Ref,
+        directory: str | PathLike[str] | None = None,
+        *,
+        files: Sequence[str] = (),
+        cache: bool = True,
+        force: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> Pulled:
+        """Fetch a version, or those of its files that match one of the patterns `files` (`*.json`, `weights/**`), into
+        `directory` (default: the model's name, here). Every file is checked against its digest before it gets its name;
+        called again it fetches what is missing. `cache`: keep the bytes in this machine's cache, shared between
+        versions by hard links or reflinks. `force`: replace also files that differ and that no pull put there."""
+        from modelkeep import pulling
+
+        return pulling.pull(
+            self,
+            parse_ref(ref),
+            Path(directory) if directory is not None else None,
+            patterns=files,
+            cache=cache,
+            force=force,
+            on_progress=on_progress,
+        )
+
+    def pull_zip(
+        self, ref: str | Ref, path: str | PathLike[str] | None = None, *, on_progress: OnProgress | None = None
+    ) -> Path:
+        """Fetch a version as one ZIP to `path` (default: `MODEL-VERSION.zip`, here); where it lies."""
+        from modelkeep.pulling import zips
+
+        return zips.pull_zip(self, parse_ref(ref), Path(path) if path is not None else None, on_progress=on_progress)
+
+    def verify(
+        self, directory: str | PathLike[str], ref: str | Ref | None = None, *, on_progress: OnProgress | None = None
+    ) -> Verification:
+        """Read a pulled folder whole and hold it against the registry; no `ref`: the one that it was pulled from."""
+        from modelkeep.pulling import verifying
+
+        return verifying.verify(
+            self, Path(directory), parse_ref(ref) if ref is not None else None, on_progress=on_progress
+        )
+
+    def diff(self, a: str | Ref, b: str | Ref) -> Difference:
+        """What differs between two versions: files by digest, metadata side by side. No byte of a file moves."""
+        from modelkeep import comparing
+
+        return comparing.diff(self, parse_ref(a), parse_ref(b))
+
+    def open(self, ref: str | Ref, *, block_size: int = 64 * 1024) -> RemoteFile:
+        """A file of a version (`alice/bert:v1/weights.safetensors`) as a seekable, readable, binary file over ranged
+        GETs of at least `block_size` bytes; up to 96 such blocks are in memory."""
+        from modelkeep import remote
+
+        return remote.open_file(self, parse_ref(ref, file=True), block_size=block_size)
+
+    def tensors(self, ref: str | Ref) -> dict[str, TensorInfo]:
+        """The tensors of a safetensors file by name: type, shape and bytes. Only its header is fetched."""
+        from modelkeep.remote import tensors
+
+        return tensors.read_infos(self, parse_ref(ref, file=True))
+
+    def load_tensors(self, ref: str | Ref, names: Iterable[str] | None = None) -> dict[str, numpy.ndarray[Any, Any]]:
+        """Just these tensors (None: all) of a safetensors file, by ranges; needs `modelkeep[tensors]`."""
+        from modelkeep.remote import tensors
+
+        return tensors.load_tensors(self, parse_ref(ref, file=True), names)

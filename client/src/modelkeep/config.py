@@ -28,7 +28,7 @@ class Home:
     """The folders of this user on this machine."""
 
     config: Path
-    state: Path  # uploads that are under way
+    state: Path  # uploads that are under way, locks
     cache: Path  # files by their digest, digests by path
 
     @classmethod

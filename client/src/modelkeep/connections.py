@@ -35,6 +35,7 @@ class Connections:
         }
         self._direct = urllib3.PoolManager(num_pools=8, **options)
         self._proxies: dict[str, urllib3.ProxyManager] = {}
+        self._pools: dict[tuple[str, str], urllib3.PoolManager] = {}  # by scheme and host
         self._options = options
 
     def open(
@@ -68,6 +69,13 @@ class Connections:
             pool.clear()
 
     def _pool(self, url: str) -> urllib3.PoolManager:
+        parts = urlsplit(url)
+        # Remembered: to look through the environment takes longer than a small answer of a store that is near.
+        if (known := self._pools.get((parts.scheme, parts.netloc))) is None:
+            known = self._pools[parts.scheme, parts.netloc] = self._find_pool(url)
+        return known
+
+    def _find_pool(self, url: str) -> urllib3.PoolManager:
         parts = urlsplit(url)
         proxy = urllib.request.getproxies().get(parts.scheme)
         if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):

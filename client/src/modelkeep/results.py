@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -172,3 +173,60 @@ class Deleted:
     def from_json(cls, said: dict[str, Any]) -> Deleted:
         """Of a DELETE's answer."""
         return cls(said["user_id"], said["model_id"], said["versions"], said["status"], said)
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a pull left: where, which version, the files' paths in it, and of their bytes how many were fetched now and
+    how many were there already (in the folder, or in the cache)."""
+
+    version: Version
+    directory: Path
+    paths: list[str]
+    bytes_total: int
+    bytes_fetched: int
+    bytes_present: int
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A folder held against the registry, file by file (paths in the version)."""
+
+    version: Version
+    directory: Path
+    intact: list[str]
+    damaged: list[str]  # other bytes than the registry's digest says
+    missing: list[str]
+    unknown: list[str]  # here, and not in the version: no fault, unless you expect none
+
+    @property
+    def ok(self) -> bool:
+        """Every file of the version is there and intact."""
+        return not self.damaged and not self.missing
+
+
+@dataclass(frozen=True)
+class Change:
+    """A path whose bytes differ between two versions."""
+
+    path: str
+    a: File
+    b: File
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What differs between version `a` and version `b`."""
+
+    a: Version
+    b: Version
+    only_a: list[File]
+    only_b: list[File]
+    changed: list[Change]
+    same: int  # files that are equal
+    metadata: dict[str, tuple[Any, Any]]  # fields that differ: in a, in b
+
+    @property
+    def equal(self) -> bool:
+        """The files are the same, whatever is said of them."""
+        return not self.only_a and not self.only_b and not self.changed

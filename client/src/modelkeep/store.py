@@ -6,7 +6,7 @@ A URL may die earlier than it says (with the credentials that signed it), so any
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 import urllib3
@@ -19,6 +19,7 @@ from modelkeep.results import Put
 CHUNK = 1024 * 1024  # bytes in memory at a time, of one transfer
 _TIMEOUT = urllib3.Timeout(connect=10, read=120)  # seconds; a store may hash a whole part before it answers
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
+_TOTAL = re.compile(r"bytes [0-9]+-[0-9]+/([0-9]{1,19})")
 _DIGEST_CODES = {"BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest", "XAmzContentSHA256Mismatch"}
 
 
@@ -49,8 +50,28 @@ class Store:
         if answer.status >= 300:
             raise _fault(put.url, answer.status, raw)
 
-    def get(self, url: str, start: int, length: int) -> Iterator[bytes]:
-        """The bytes of a range, as they come; an error if there are fewer or the store answers with others."""
+    def probe(self, url: str) -> tuple[int, str]:
+        """An object's bytes in all, and its ETag, learnt by fetching one of them: a presigned GET is no HEAD."""
+        headers = {"Range": "bytes=0-0", "Accept-Encoding": "identity", "User-Agent": self._agent}
+        answer = self._connections.open("GET", url, headers=headers, timeout=_TIMEOUT)
+        try:
+            if answer.status != 206:
+                raise _fault(url, answer.status, b"" if answer.status == 200 else answer.data)
+            found = _TOTAL.fullmatch(answer.headers.get("Content-Range", ""))
+            answer.drain_conn()
+        except FAULTS as error:
+            raise unreachable(url, error) from error
+        finally:
+            answer.release_conn() if answer.status != 200 else answer.close()
+        if found is None:
+            raise UnavailableError(f"{_host(url)} does not say how large a file is", code="bad_range")
+        return int(found[1]), answer.headers.get("ETag", "")
+
+    def get(
+        self, url: str, start: int, length: int, *, check: Callable[[Mapping[str, str]], None] | None = None
+    ) -> Iterator[bytes]:
+        """The bytes of a range, as they come; an error if there are fewer or the store answers with others. `check` is
+        shown the answer's headers before the first byte, and may raise."""
         if length == 0:
             return
         headers = {
@@ -63,10 +84,14 @@ class Store:
         try:
             if answer.status not in (200, 206):
                 raise _fault(url, answer.status, answer.data)
+            if _is_shorter(answer, start + length):
+                raise IntegrityError(f"{_host(url)} has less of the file than the registry says", code="damaged")
             if not _is_range(answer, start, length):
                 raise UnavailableError(
                     f"{_host(url)} sent another range than was asked for", code="bad_range", hint="A proxy between?"
                 )
+            if check is not None:
+                check(answer.headers)
             for chunk in answer.stream(CHUNK):
                 left -= len(chunk)
                 yield chunk
@@ -84,6 +109,12 @@ def _is_range(answer: urllib3.BaseHTTPResponse, start: int, length: int) -> bool
     if answer.status == 200:  # what does not know ranges sends the whole, which will do where that was asked for
         return start == 0 and size == str(length)
     return answer.headers.get("Content-Range", "").startswith(f"bytes {start}-{start + length - 1}/")
+
+
+def _is_shorter(answer: urllib3.BaseHTTPResponse, end: int) -> bool:
+    """Whether what the store has ends before byte `end`."""
+    found = _TOTAL.fullmatch(answer.headers.get("Content-Range", ""))
+    return answer.status == 206 and found is not None and int(found[1]) < end
 
 
 def _fault(url: str, status: int, raw: bytes) -> ModelkeepError:

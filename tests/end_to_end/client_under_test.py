@@ -1,0 +1,62 @@
+"""The `modelkeep` client against the suite's registry: in this process, or its command in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import modelkeep
+from modelkeep.config import Config, Home
+
+from tests.end_to_end.running import PROJECT, Server
+from tests.end_to_end.targets import Target
+
+
+def home_in(folder: Path) -> Home:
+    """As MODELKEEP_HOME=folder has it."""
+    return Home(folder, folder / "state", folder / "cache")
+
+
+def sdk(server: Server | Target, user_id: str, home: Path) -> modelkeep.Client:
+    """A client of the registry as that user, who remembers in `home`."""
+    token = server.token(user_id) if isinstance(server, Target) and server.issuer else None
+    return modelkeep.Client(server.url, token, config=Config(home_in(home)))
+
+
+def environment(server: Server | Target, user_id: str, home: Path) -> dict[str, str]:
+    """What a shell has where the command runs."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MODELKEEP_")}
+    token = {"MODELKEEP_TOKEN": server.token(user_id)} if isinstance(server, Target) and server.issuer else {}
+    return {
+        **kept,
+        **token,
+        "PYTHONPATH": str(PROJECT / "client/src"),
+        "MODELKEEP_URL": server.url,
+        "MODELKEEP_HOME": str(home),
+    }
+
+
+def start(server: Server | Target, user_id: str, home: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`modelkeep ARGUMENTS`, without a terminal, still running."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "modelkeep", *arguments],
+        env=environment(server, user_id, home),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(
+    server: Server | Target, user_id: str, home: Path, *arguments: str, seconds: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """`modelkeep ARGUMENTS`, without a terminal, to its end, whatever that is."""
+    process = start(server, user_id, home, *arguments)
+    try:
+        out, err = process.communicate(timeout=seconds)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
