@@ -13,6 +13,13 @@ from modelkeep.config import Config, Home
 from tests.end_to_end.running import PROJECT, Server
 from tests.end_to_end.targets import Target
 
+# Where the target's name is one of *.localhost, which not every system's resolver knows.
+RESOLVING = (
+    "-c",
+    "import runpy; from tests.end_to_end.targets import resolve_localhost; resolve_localhost(); "
+    "runpy.run_module('modelkeep', run_name='__main__', alter_sys=True)",
+)
+
 
 def home_in(folder: Path) -> Home:
     """As MODELKEEP_HOME=folder has it."""
@@ -32,7 +39,7 @@ def environment(server: Server | Target, user_id: str, home: Path) -> dict[str, 
     return {
         **kept,
         **token,
-        "PYTHONPATH": str(PROJECT / "client/src"),
+        "PYTHONPATH": os.pathsep.join([str(PROJECT / "client/src"), str(PROJECT)]),
         "MODELKEEP_URL": server.url,
         "MODELKEEP_HOME": str(home),
     }
@@ -41,7 +48,7 @@ def environment(server: Server | Target, user_id: str, home: Path) -> dict[str, 
 def start(server: Server | Target, user_id: str, home: Path, *arguments: str) -> subprocess.Popen[str]:
     """`modelkeep ARGUMENTS`, without a terminal, still running."""
     return subprocess.Popen(
-        [sys.executable, "-m", "modelkeep", *arguments],
+        [sys.executable, *(RESOLVING if isinstance(server, Target) else ("-m", "modelkeep")), *arguments],
         env=environment(server, user_id, home),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -17,6 +17,8 @@ from tests.end_to_end.client import Client, file_sha256, sha256, write_pattern
 from tests.end_to_end.running import Server
 from tests.end_to_end.targets import Target
 
+pytestmark = pytest.mark.needs("process")  # any target: test_client_everywhere.py
+
 Run = Callable[..., CompletedProcess[str]]
 DATA = b"\x80\x04N."  # a pickled None
 TAGGERS = 5

@@ -17,6 +17,8 @@ from tests.end_to_end import client_under_test, making
 from tests.end_to_end.running import PROJECT, Server
 from tests.end_to_end.targets import Target
 
+pytestmark = pytest.mark.needs("process")  # any target: test_client_everywhere.py
+
 DOCS = PROJECT / "docs/cli.md"
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

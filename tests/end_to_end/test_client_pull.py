@@ -24,6 +24,8 @@ from tests.end_to_end.client_under_test import environment
 from tests.end_to_end.conftest import Keys, s3_client
 from tests.end_to_end.running import Server
 
+pytestmark = pytest.mark.needs("process")  # any target: test_client_everywhere.py
+
 MIB = 1024 * 1024
 FILES = {
     "config.json": b'{"layers": 2}',

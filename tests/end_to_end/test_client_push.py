@@ -23,6 +23,8 @@ from tests.end_to_end.conftest import Keys
 from tests.end_to_end.running import Server
 from tests.end_to_end.targets import Target
 
+pytestmark = pytest.mark.needs("process")  # any target: test_client_everywhere.py
+
 LARGE = 2 * PART + PART // 2  # 40 MiB: three parts
 SCRIPTS = [
     "weights",

@@ -25,6 +25,8 @@ from tests.end_to_end.client import Client, send_all, sha256
 from tests.end_to_end.conftest import Keys, s3_client
 from tests.end_to_end.running import Server
 
+pytestmark = pytest.mark.needs("process")  # any target: test_client_everywhere.py
+
 MIB = 1024 * 1024
 
 
