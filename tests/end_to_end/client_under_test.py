@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import modelkeep
@@ -45,11 +46,13 @@ def environment(server: Server | Target, user_id: str, home: Path) -> dict[str, 
     }
 
 
-def start(server: Server | Target, user_id: str, home: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`modelkeep ARGUMENTS`, without a terminal, still running."""
+def start(
+    server: Server | Target, user_id: str, home: Path, *arguments: str, variables: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """`modelkeep ARGUMENTS`, without a terminal, still running. `variables`: further ones of its environment."""
     return subprocess.Popen(
         [sys.executable, *(RESOLVING if isinstance(server, Target) else ("-m", "modelkeep")), *arguments],
-        env=environment(server, user_id, home),
+        env={**environment(server, user_id, home), **(variables or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -58,10 +61,15 @@ def start(server: Server | Target, user_id: str, home: Path, *arguments: str) ->
 
 
 def run(
-    server: Server | Target, user_id: str, home: Path, *arguments: str, seconds: float = 120
+    server: Server | Target,
+    user_id: str,
+    home: Path,
+    *arguments: str,
+    seconds: float = 120,
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """`modelkeep ARGUMENTS`, without a terminal, to its end, whatever that is."""
-    process = start(server, user_id, home, *arguments)
+    process = start(server, user_id, home, *arguments, variables=variables)
     try:
         out, err = process.communicate(timeout=seconds)
     finally:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -33,8 +33,9 @@ def environment() -> dict[str, str]:
 class Server:
     """One data folder and one run of ports; started, killed and started again."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> None:
         self._arguments = arguments  # further ones of `python -m local`
+        self._settings = dict(settings or {})  # REGISTRY_*, where `make run` leaves them as they are
         self.data = folder / "data"
         self.log = folder / "server.log"
         self.ports = Ports.free()
@@ -58,7 +59,7 @@ class Server:
                     *self._arguments,
                 ],
                 cwd=PROJECT,
-                env=environment(),
+                env={**environment(), **self._settings},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -101,9 +102,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[Server]:
+def running(folder: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
     """A server that is gone afterwards, whose log then says nothing secret and which gave up on no event."""
-    server = Server(folder, *arguments)
+    server = Server(folder, *arguments, settings=settings)
     try:
         server.start()
         yield server

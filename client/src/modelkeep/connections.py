@@ -25,18 +25,9 @@ class Connections:
     """Connections to any host, kept open and used again; for many threads."""
 
     def __init__(self, *, size: int = 32) -> None:
-        context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        options: dict[str, Any] = {
-            "maxsize": size,
-            "block": False,
-            "ssl_context": context,
-            "timeout": TIMEOUT,
-            "retries": False,
-        }
-        self._direct = urllib3.PoolManager(num_pools=8, **options)
-        self._proxies: dict[str, urllib3.ProxyManager] = {}
+        self._options: dict[str, Any] = {"maxsize": size, "block": False, "timeout": TIMEOUT, "retries": False}
+        self._managers: dict[tuple[str, str], urllib3.PoolManager] = {}  # by scheme and proxy
         self._pools: dict[tuple[str, str], urllib3.PoolManager] = {}  # by scheme and host
-        self._options = options
 
     def open(
         self,
@@ -65,7 +56,7 @@ class Connections:
 
     def close(self) -> None:
         """Close what is open."""
-        for pool in (self._direct, *self._proxies.values()):
+        for pool in list(self._managers.values()):
             pool.clear()
 
     def _pool(self, url: str) -> urllib3.PoolManager:
@@ -77,20 +68,29 @@ class Connections:
 
     def _find_pool(self, url: str) -> urllib3.PoolManager:
         parts = urlsplit(url)
-        proxy = urllib.request.getproxies().get(parts.scheme)
-        if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
-            return self._direct
-        if proxy not in self._proxies:
-            address = proxy if "://" in proxy else f"http://{proxy}"
-            found = urlsplit(address)
-            headers = None
-            if found.username:
-                headers = urllib3.make_headers(
-                    proxy_basic_auth=f"{unquote(found.username)}:{unquote(found.password or '')}"
-                )
-                address = address.replace(found.netloc, found.netloc.rpartition("@")[2])
-            self._proxies[proxy] = urllib3.ProxyManager(address, proxy_headers=headers, **self._options)
-        return self._proxies[proxy]
+        proxy = urllib.request.getproxies().get(parts.scheme, "")
+        if urllib.request.proxy_bypass(parts.hostname or ""):
+            proxy = ""
+        # One for each scheme and proxy; of two threads that make the same one, both may.
+        if (known := self._managers.get((parts.scheme, proxy))) is None:
+            known = self._managers[parts.scheme, proxy] = self._make_manager(parts.scheme, proxy)
+        return known
+
+    def _make_manager(self, scheme: str, proxy: str) -> urllib3.PoolManager:
+        options = self._options
+        if scheme == "https" or proxy.startswith("https:"):  # the system's certificates take a while to load
+            options = {**options, "ssl_context": truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
+        if not proxy:
+            return urllib3.PoolManager(num_pools=8, **options)
+        address = proxy if "://" in proxy else f"http://{proxy}"
+        found = urlsplit(address)
+        headers = None
+        if found.username:
+            headers = urllib3.make_headers(
+                proxy_basic_auth=f"{unquote(found.username)}:{unquote(found.password or '')}"
+            )
+            address = address.replace(found.netloc, found.netloc.rpartition("@")[2])
+        return urllib3.ProxyManager(address, proxy_headers=headers, **options)
 
 
 def unreachable(url: str, error: BaseException) -> UnreachableError:
@@ -124,7 +124,7 @@ def patiently(do: Callable[[], _T], *, seconds: float, retry: Callable[[BaseExce
         return max(jitter(state), min(asked, 60.0))
 
     return tenacity.Retrying(
-        stop=tenacity.stop_after_delay(seconds),
+        stop=tenacity.stop_before_delay(seconds),
         wait=wait,
         retry=tenacity.retry_if_exception(retry or (lambda error: isinstance(error, UnavailableError))),
         reraise=True,

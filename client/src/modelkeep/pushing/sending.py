@@ -14,6 +14,7 @@ from modelkeep.connections import patiently
 from modelkeep.errors import IntegrityError, UnavailableError
 from modelkeep.progress import Meter
 from modelkeep.pushing.hashing import Hashed, Hashes, check_content, hash_range, read_range
+from modelkeep.pushing.line import Line
 from modelkeep.pushing.workers import Job, side_by_side
 from modelkeep.results import Put, Upload, UploadFile
 from modelkeep.store import ExpiredError, Store
@@ -50,9 +51,11 @@ class Sender:
         self._files = files
         self._hashes = hashes
         self._stop = stop
+        self._line = Line(stop)
         self._meter = Meter(None, "send", 0)
         self._succeeded = time.monotonic()
         self._refused: dict[str | None, int] = {}  # how often in a row a file's URL was refused
+        self._dead = 0.0  # URLs that were asked for at this time, or before, are refused
         self.sent: set[str | None] = set()  # by one PUT each; the registry may not have seen all of them yet
 
     def send(self, missing: Sequence[UploadFile], meter: Meter) -> None:
@@ -91,9 +94,12 @@ class Sender:
                 return
 
     def _send_file(self, file: Hashed, path: str | None, put: Put, asked: float) -> None:
+        if asked <= self._dead:
+            return
         try:
             self._send(file, put, 0, file.size)
         except ExpiredError as error:
+            self._dead = max(self._dead, asked)
             self._refused[path] = self._count(error, self._refused.get(path, 0), asked)
             return
         self._refused.pop(path, None)
@@ -177,7 +183,8 @@ class Sender:
                 self._meter.add(len(chunk))
 
         try:
-            self._store.put(put, chunks(), length)
+            with self._line.room(length):
+                self._store.put(put, chunks(), length)
         except BaseException:
             self._meter.add(-moved)
             raise
