@@ -73,6 +73,14 @@ def test_push_says_what_was_given(tmp_path: Path) -> None:
     }
 
 
+def test_push_says_where_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_UP_TO_DATE", "1")
+    done = run("push", "model", "alice/bert:v2")
+    assert done.exit_code == 0
+    assert done.stdout == "Nothing to do: alice/bert:v2 (1 file, 1.5 MB) has exactly these files.\n"
+    assert json.loads(run("push", "model", "alice/bert:v2", "--json").stdout)["version"] == "v2"
+
+
 def test_push_without_a_terminal_says_a_line_at_begin_and_end() -> None:
     done = run("push", "model", "alice/bert")
     assert done.stdout == "Pushed alice/bert:v2 (1 file, 1.5 MB).\n"

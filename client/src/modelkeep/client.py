@@ -166,7 +166,9 @@ class Client:
     ) -> Version:
         """Make a version of a file, a folder or a ZIP (which the registry unpacks, unless `unpack` is false). Sends
         only what the registry lacks, each part with its SHA-256. Called again after any crash it goes on where it was;
-        `restart` gives up what was begun with other content. No version in `ref`: the registry takes the next.
+        `restart` gives up what was begun with other content. No version in `ref`: the registry takes the next. A
+        version that has exactly these files already, and of which nothing else is said, is returned as it is, without
+        an upload; any other that exists is a ConflictError `version_exists`.
         `metadata` wins over `metadata_file`, which wins over a folder's `modelkeep.yaml`. `primary`: the path of the
         file that is the model. `ignore`: further patterns, as in `.modelkeepignore`. `on_upload` is told the upload
         as soon as there is one."""

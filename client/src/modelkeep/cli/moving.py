@@ -47,6 +47,7 @@ def push_command(
     Sends only what the registry does not have, each part with its SHA-256.
     Interrupted, offline, rebooted: run the same command again and it goes on
     where it was. Without VERSION the registry takes the next: v1, v2, ...
+    A VERSION that has exactly these files already: nothing to do, exit 0.
 
     A folder may have a .modelkeepignore (patterns as in .gitignore) and a
     modelkeep.yaml (fields as in --metadata). Options win over --metadata, which
@@ -77,7 +78,11 @@ def push_command(
             )
     except KeyboardInterrupt:
         return interrupted(begun[-1].upload_id if begun else None)
-    shared.out.result(showing.version_json(version), f"Pushed {showing.summary(version)}.")
+    if begun:
+        said = f"Pushed {showing.summary(version)}."
+    else:
+        said = f"Nothing to do: {showing.summary(version)} has exactly these files."
+    shared.out.result(showing.version_json(version), said)
     return 0
 
 
