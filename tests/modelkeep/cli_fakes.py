@@ -173,8 +173,8 @@ class FakeClient:
         on_progress(Progress("send", 3_000_000, 3_000_000, 1_000_000))
         return self.found[0]
 
-    def resume(self, upload_id: str, path: Any, *, on_progress: Any) -> Version:
-        self._asked("resume", upload_id, str(path))
+    def resume(self, upload_id: str, path: Any, *, on_progress: Any, **options: Any) -> Version:
+        self._asked("resume", upload_id, str(path), options)
         return self.found[0]
 
     def pull(self, ref: Any, directory: Any, *, files: Any, cache: bool, force: bool, on_progress: Any) -> Pulled:

@@ -41,13 +41,14 @@ def push(
     metadata_file: Path | None,
     primary: str | None,
     ignore: Sequence[str],
+    follow_links: bool,
     unpack: bool,
     restart: bool,
     on_progress: OnProgress | None,
     on_upload: Callable[[Upload], None] | None,
 ) -> Version:
     """See `Client.push`."""
-    source = scanning.scan(path, ignore=ignore, unpack=unpack)
+    source = scanning.scan(path, ignore=ignore, unpack=unpack, follow_links=follow_links)
     fields = read_fields(source, metadata, metadata_file, primary)
     if (existing := _find_existing(client, ref, source)) is not None:
         existing.check_sizes(source.entries)
@@ -70,10 +71,18 @@ def push(
         return work.finish(upload)
 
 
-def resume(client: Client, upload_id: str, path: Path, *, on_progress: OnProgress | None) -> Version:
+def resume(
+    client: Client,
+    upload_id: str,
+    path: Path,
+    *,
+    ignore: Sequence[str],
+    follow_links: bool,
+    on_progress: OnProgress | None,
+) -> Version:
     """See `Client.resume`."""
     upload = RemoteUpload.find(client.api, upload_id)
-    source = scanning.scan(path, unpack=None in upload.files)
+    source = scanning.scan(path, ignore=ignore, unpack=None in upload.files, follow_links=follow_links)
     if source.archive != (None in upload.files):
         raise UsageError(
             f"upload {upload_id} was begun with {'a folder or file' if source.archive else 'a ZIP'}, unlike {path}",
