@@ -117,7 +117,8 @@ def test_processes_share_it(tmp_path: Path, read: list[Path]) -> None:
     make(tmp_path / "model")
     script = (
         "import sys; sys.path[:0] = sys.argv[3:]\n"
-        "import threading; from pathlib import Path; from modelkeep import progress; from modelkeep.pushing import hashing, scanning\n"
+        "import threading; from pathlib import Path; from modelkeep import progress\n"
+        "from modelkeep.pushing import hashing, scanning\n"
         "hashing._RACY_NS = -(10**12); entries = scanning.scan(Path(sys.argv[1])).entries\n"
         "for _ in range(20):\n"
         "    hashes = hashing.Hashes(Path(sys.argv[2])); hashes.forget(entries[0].source)\n"
