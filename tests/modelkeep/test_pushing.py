@@ -783,6 +783,14 @@ def test_options_win_over_the_file_and_the_file_over_the_folders(
         ("test_accuracy: .nan\n", "bad_metadata"),
         ("name: !!python/object/apply:os.system [exit]\n", "bad_metadata"),
         ("primary_file_path: nothing.bin\n", "bad_primary"),
+        ("custom_metadata: {trained: 2024-02-30}\n", "bad_metadata"),
+        (f"num_parameters: {'9' * 5000}\n", "bad_metadata"),
+        (f"custom_metadata: {'[' * 5000}\n", "bad_metadata"),
+        ("custom_metadata: &a {a: *a}\n", "bad_metadata"),
+        (
+            f"a0: &a0 [{'x,' * 9}]\n" + "".join(f"a{i}: &a{i} [{f'*a{i - 1},' * 9}]\n" for i in range(1, 30)),
+            "bad_metadata",
+        ),
     ],
 )
 def test_metadata_that_is_none_is_refused_before_anything_is_sent(
