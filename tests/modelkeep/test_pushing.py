@@ -555,6 +555,30 @@ def test_resume_takes_just_the_same_content(
     assert registry.files_of("m", "v1") == content(folder)
 
 
+def test_resume_leaves_out_and_follows_what_the_push_did(
+    client: Client, registry: FakeRegistry, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "train.log").write_text("...")
+    (tmp_path / "blob").write_text("blob")
+    (folder / "link").symlink_to(tmp_path / "blob")
+    stop_at(client, folder, monkeypatch, ignore=["*.log"], follow_links=True)
+    [upload_id] = registry.uploads
+    with pytest.raises(UsageError) as refused:
+        client.resume(upload_id, folder, follow_links=True)
+    assert refused.value.code == "other_content"
+    assert client.resume(upload_id, folder, ignore=["*.log"], follow_links=True).version == "v1"
+    assert registry.files_of("m", "v1")["link"] == b"blob"
+    assert "train.log" not in registry.files_of("m", "v1")
+
+
+def test_an_uploads_id_is_no_path(client: Client, registry: FakeRegistry, folder: Path) -> None:
+    for odd in ("../alice?x=1", "a/complete", ""):
+        with pytest.raises(ModelkeepError) as refused:
+            client.resume(odd, folder)
+        assert refused.value.code in ("upload_not_found", "bad_upload_id")
+    assert set(registry.calls) <= {"look"}
+
+
 def test_a_file_that_changes_while_it_is_sent_stops_the_push(
     client: Client, registry: FakeRegistry, folder: Path
 ) -> None:
