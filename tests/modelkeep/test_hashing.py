@@ -113,6 +113,22 @@ def test_a_damaged_cache_is_made_anew_and_none_at_all_is_no_fault(tmp_path: Path
 
 
 @pytest.mark.usefixtures("aged")
+def test_a_cache_that_is_damaged_further_in_is_made_anew_too(tmp_path: Path, read: list[Path]) -> None:
+    (tmp_path / "model").mkdir()
+    for number in range(300):
+        (tmp_path / f"model/{number}").write_text(str(number))
+    run(tmp_path / "model", tmp_path / "cache")
+    database = tmp_path / "cache/digests.sqlite"
+    with database.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (database.stat().st_size - 4096))
+    run(tmp_path / "model", tmp_path / "cache")
+    read.clear()
+    run(tmp_path / "model", tmp_path / "cache")
+    assert read == []
+
+
+@pytest.mark.usefixtures("aged")
 def test_processes_share_it(tmp_path: Path, read: list[Path]) -> None:
     make(tmp_path / "model")
     script = (
