@@ -152,6 +152,36 @@ def test_a_zip_that_the_registry_refuses_says_why_and_can_be_mended(
     assert set(pushed(sdk, str(sdk.push(path, f"{user_id}/m:v1")))) == {"inside"}
 
 
+def test_a_version_that_is_there_with_just_these_files_is_up_to_date(
+    sdk: modelkeep.Client, user_id: str, tmp_path: Path, bytes_sent: list[int]
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/a.pt").write_bytes(b"a" * 100)
+    (tmp_path / "model/b.json").write_text("{}")
+    said = {"tags": ["x", " Y"], "test_accuracy": 0.93, "custom_metadata": {"lr": 1e-5, "deep": [True, None]}}
+    version = sdk.push(tmp_path / "model", f"{user_id}/m:v1", metadata=said, primary="b.json")
+    bytes_sent.clear()
+    again = sdk.push(tmp_path / "model", f"{user_id}/m:v1", metadata={**said, "tags": ["Y", "x"]}, primary="b.json")
+    assert (str(again), again.created_at, bytes_sent) == (str(version), version.created_at, [])
+    with pytest.raises(ConflictError) as told:
+        sdk.push(tmp_path / "model", f"{user_id}/m:v1", primary="a.pt")
+    assert f"another primary_file_path: `modelkeep update {user_id}/m:v1`" in (told.value.hint or "")
+    assert sdk.uploads(user_id) == []
+
+
+def test_a_snapshot_in_hugging_faces_cache(sdk: modelkeep.Client, user_id: str, tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--x--y/snapshots/main"
+    (tmp_path / "models--x--y/blobs").mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "models--x--y/blobs" / name[::-1]).write_text(name)
+        (snapshot / name).symlink_to(f"../../blobs/{name[::-1]}")
+    with pytest.raises(UsageError):
+        sdk.push(snapshot, f"{user_id}/m")
+    version = sdk.push(snapshot, f"{user_id}/m", follow_links=True)
+    assert pushed(sdk, str(version)) == digests(snapshot)
+
+
 def test_an_empty_file(sdk: modelkeep.Client, user_id: str, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     version = sdk.push(tmp_path / "empty", f"{user_id}/m")

@@ -158,6 +158,8 @@ class FakeClient:
 
     def push(self, path: Any, ref: Any, *, on_progress: Any, on_upload: Any, **options: Any) -> Version:
         FakeClient.calls.append(("push", str(path), str(ref), options))
+        if os.environ.get("FAKE_UP_TO_DATE"):
+            return self.found[0]
         on_progress(Progress("hash", 3_000_000, 3_000_000))
         on_upload(upload_of())
         on_progress(Progress("send", 1_000_000, 3_000_000, 1_000_000))
@@ -171,8 +173,8 @@ class FakeClient:
         on_progress(Progress("send", 3_000_000, 3_000_000, 1_000_000))
         return self.found[0]
 
-    def resume(self, upload_id: str, path: Any, *, on_progress: Any) -> Version:
-        self._asked("resume", upload_id, str(path))
+    def resume(self, upload_id: str, path: Any, *, on_progress: Any, **options: Any) -> Version:
+        self._asked("resume", upload_id, str(path), options)
         return self.found[0]
 
     def pull(self, ref: Any, directory: Any, *, files: Any, cache: bool, force: bool, on_progress: Any) -> Pulled:

@@ -65,6 +65,7 @@ class FakeRegistry:
         self.updates: list[dict[str, Any]] = []
         self.errors: list[Exception] = []  # of this registry's own
         self.url = ""
+        self.inline = 1000  # files in a version's answer
 
     def fault(self, kind: str, *faults: Fault) -> None:
         self.faults.setdefault(kind, []).extend(faults)
@@ -286,14 +287,20 @@ class Handler(BaseHTTPRequestHandler):
                 "file_hash": hashlib.sha256(upload.content(file) or b"").hexdigest(),
                 "file_type": "other",
                 "content_type": "",
-                "is_primary": False,
+                "is_primary": file["path"] == upload.body.get("primary_file_path"),
                 "file_path": "",
             }
             for file in upload.files
         ]
         if kind == "files":
             return 200, files, {}
-        return 200, {"user_id": "alice", "model_id": model_id, "version": version, "files": files}, {}
+        said = {name: value for name, value in upload.body.items() if name not in ("files", "archive")}
+        facts = {"file_count": len(files), "total_size": sum(file["file_size"] for file in files)}
+        return (
+            200,
+            {**said, "user_id": "alice", "version": version, **facts, "files": files[: self.registry.inline]},
+            {},
+        )
 
     def _store(self, where: list[str]) -> tuple[int, Any, dict[str, str]]:
         upload, slot, number = self.registry.uploads[where[1]], int(where[2]), int(where[3])

@@ -64,7 +64,7 @@ class FakeClient:
         self.api = self
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
 
-    def call(self, method: str, path: str, *, query: Mapping[str, Any]) -> Answer:
+    def call(self, method: str, path: str, *, query: Mapping[str, Any], redirect: bool) -> Answer:
         self.calls.append((method, path, dict(query)))
         return Answer(307, {"location": f"https://store/{len(self.calls)}"}, None)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -180,3 +183,57 @@ def test_proxies_of_the_environment_are_used(monkeypatch: pytest.MonkeyPatch) ->
         assert Api("http://models.example.com", None).call("GET", "/x").body == {"through": "proxy"}
     assert proxy.requests[0].path == "http://models.example.com/x"
     assert proxy.requests[0].headers["proxy-authorization"] == "Basic dXNlcjpwYXNzIQ=="
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_no_answer(status: int, no_waiting: list[float]) -> None:
+    there = Reply(status, b"", {"Location": "https://user:secret@real.example/x?signature=secret"})
+    with serving(lambda _: there) as server, pytest.raises(UnavailableError) as caught:
+        Api(server.url, None, patience=0).call("GET", "/x")
+    assert caught.value.code == "not_a_registry"
+    assert "to https://real.example" in caught.value.detail
+    assert "secret" not in caught.value.detail
+
+
+def test_a_redirect_that_is_asked_for_is_an_answer() -> None:
+    with serving(lambda _: Reply(307, b"no JSON", {"Location": "https://store/x"})) as server:
+        answer = Api(server.url, None).call("GET", "/x", redirect=True)
+    assert (answer.status, answer.headers["location"]) == (307, "https://store/x")
+
+
+@pytest.mark.parametrize(
+    "bad", [Reply(200, b"[" * 100_000), Reply(503, b"", {"Retry-After": "\xb2"}), Reply(200, b" " * 2000)]
+)
+def test_what_no_registry_says_is_no_fault_of_ours(bad: Reply, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelkeep.api._MAX_ANSWER", 150_000 if bad.body[:1] == b"[" else 1000)
+    with serving(lambda _: bad) as server, pytest.raises(UnavailableError):
+        Api(server.url, None, patience=0).call("GET", "/x")
+
+
+def test_a_header_that_can_not_be_sent_is_not_shown() -> None:
+    with pytest.raises(ModelkeepError) as caught:
+        Api("http://127.0.0.1:1", None).call("GET", "/x", headers={"If-Match": "a\nsecret"})
+    assert (caught.value.code, "secret" in caught.value.detail) == ("bad_header", False)
+
+
+def test_a_store_that_sends_more_than_was_asked_for_is_not_believed() -> None:
+    """Without a length, and without an end."""
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(206)
+            self.send_header("Content-Range", "bytes 0-9/10")
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    self.wfile.write(b"x" * 100_000)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        with pytest.raises(UnavailableError):
+            for chunk in Store(Connections()).get(f"http://127.0.0.1:{server.server_port}/x", 0, 10):
+                assert len(chunk) <= 10
+        server.shutdown()

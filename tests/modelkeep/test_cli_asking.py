@@ -47,7 +47,16 @@ def test_push_says_what_was_given(tmp_path: Path) -> None:
     options = ["--name", "N", "--tag", "a", "--tag", "b", "--training-loss", "-0.5", "--input-shape", "[1, 3]"]
     options += ["--custom", "lr=0.1", "--custom", "team=nlp", "--set", "algorithm=CNN", "--production"]
     options += ["--dependency", "torch==2.4", "--hardware", "one GPU", "--num-parameters", "7"]
-    options += ["--metadata", str(tmp_path / "card.yaml"), "--primary", "a.pt", "--ignore", "*.log", "--restart"]
+    options += [
+        "--metadata",
+        str(tmp_path / "card.yaml"),
+        "--primary",
+        "a.pt",
+        "--ignore",
+        "*.log",
+        "--restart",
+        "--follow-links",
+    ]
     done = run("push", "model", "alice/bert:v7", *options, "--no-unpack")
     assert done.exit_code == 0, done.output
     ((_, path, ref, said),) = FakeClient.calls
@@ -68,9 +77,23 @@ def test_push_says_what_was_given(tmp_path: Path) -> None:
         "metadata_file": tmp_path / "card.yaml",
         "primary": "a.pt",
         "ignore": ("*.log",),
+        "follow_links": True,
         "unpack": False,
         "restart": True,
     }
+
+
+def test_an_upload_is_gone_on_with_by_the_options_of_its_push() -> None:
+    assert run("uploads", "resume", "01UPLOAD", "model", "--ignore", "*.log", "--follow-links").exit_code == 0
+    assert FakeClient.calls == [("resume", "01UPLOAD", "model", {"ignore": ("*.log",), "follow_links": True})]
+
+
+def test_push_says_where_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_UP_TO_DATE", "1")
+    done = run("push", "model", "alice/bert:v2")
+    assert done.exit_code == 0
+    assert done.stdout == "Nothing to do: alice/bert:v2 (1 file, 1.5 MB) has exactly these files.\n"
+    assert json.loads(run("push", "model", "alice/bert:v2", "--json").stdout)["version"] == "v2"
 
 
 def test_push_without_a_terminal_says_a_line_at_begin_and_end() -> None:

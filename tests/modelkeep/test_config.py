@@ -9,7 +9,8 @@ import keyring
 import keyring.backend
 import pytest
 from keyring.backends.fail import Keyring as NoKeyring
-from modelkeep.config import Config, Home
+from modelkeep import Client
+from modelkeep.config import Config, Home, check_url
 from modelkeep.errors import UsageError
 
 URL = "https://models.example.com/prod"
@@ -100,3 +101,22 @@ def test_a_home_is_where_the_system_keeps_such_things(monkeypatch: pytest.Monkey
     monkeypatch.delenv("MODELKEEP_HOME", raising=False)
     home = Home.find()
     assert len({home.config, home.state, home.cache}) == 3
+
+
+@pytest.mark.parametrize("url", ["http://[bad", "http://h:99999", "http://h:x", "http://h/a b\n/c", "http://h/\x1b"])
+def test_a_url_that_is_none_is_refused_in_our_words(url: str) -> None:
+    with pytest.raises(UsageError):
+        check_url(url)
+    assert check_url(" https://h:8/Prod/\n") == "https://h:8/Prod"
+
+
+def test_a_token_loses_its_lines_end_and_is_never_shown(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELKEEP_TOKEN", " mk_secret\r\n")
+    assert config.token(URL) == ("mk_secret", "MODELKEEP_TOKEN")
+    for bad in ("mk_secret\nmk_other", "mk_secr\u00e9t", "mk secret"):
+        monkeypatch.setenv("MODELKEEP_TOKEN", bad)
+        for call in (lambda: config.token(URL), lambda bad=bad: Client(URL, bad, config=config)):
+            with pytest.raises(UsageError) as refused:
+                call()
+            assert refused.value.code == "bad_token"
+            assert "secr" not in f"{refused.value.detail} {refused.value.hint}"

@@ -113,11 +113,28 @@ def test_a_damaged_cache_is_made_anew_and_none_at_all_is_no_fault(tmp_path: Path
 
 
 @pytest.mark.usefixtures("aged")
+def test_a_cache_that_is_damaged_further_in_is_made_anew_too(tmp_path: Path, read: list[Path]) -> None:
+    (tmp_path / "model").mkdir()
+    for number in range(300):
+        (tmp_path / f"model/{number}").write_text(str(number))
+    run(tmp_path / "model", tmp_path / "cache")
+    database = tmp_path / "cache/digests.sqlite"
+    with database.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (database.stat().st_size - 4096))
+    run(tmp_path / "model", tmp_path / "cache")
+    read.clear()
+    run(tmp_path / "model", tmp_path / "cache")
+    assert read == []
+
+
+@pytest.mark.usefixtures("aged")
 def test_processes_share_it(tmp_path: Path, read: list[Path]) -> None:
     make(tmp_path / "model")
     script = (
         "import sys; sys.path[:0] = sys.argv[3:]\n"
-        "import threading; from pathlib import Path; from modelkeep import progress; from modelkeep.pushing import hashing, scanning\n"
+        "import threading; from pathlib import Path; from modelkeep import progress\n"
+        "from modelkeep.pushing import hashing, scanning\n"
         "hashing._RACY_NS = -(10**12); entries = scanning.scan(Path(sys.argv[1])).entries\n"
         "for _ in range(20):\n"
         "    hashes = hashing.Hashes(Path(sys.argv[2])); hashes.forget(entries[0].source)\n"

@@ -135,22 +135,113 @@ def test_what_the_registry_has_is_not_sent_again(client: Client, registry: FakeR
     assert registry.calls == ["begin", "complete", "get"]
 
 
-def test_a_version_that_exists_is_left_alone_and_the_hint_says_what_it_holds(
+def test_a_version_that_has_just_these_files_is_up_to_date(
     client: Client, registry: FakeRegistry, folder: Path, home: Home
+) -> None:
+    said = {"tags": ["a", "b"], "test_accuracy": 1.0, "custom_metadata": {"epochs": 3}}
+    made = client.push(folder, "alice/m:v1", metadata=said, primary="large.bin")
+    registry.puts.clear()
+    registry.calls.clear()
+    for again in ({}, {"tags": [" b ", "a,A"], "test_accuracy": 1}, {**said, "primary_file_path": "large.bin"}):
+        seen: list[Any] = []
+        assert client.push(folder, "alice/m:v1", metadata=again, on_upload=seen.append) == made
+        assert seen == []
+    assert registry.calls == ["get"] * 3
+    registry.inline = 3
+    assert client.push(folder, "alice/m:v1") == client.get("alice/m:v1")
+    assert registry.calls == ["get"] * 4 + ["files", "get"]
+    assert registry.puts == registry.updates == []
+    assert len(registry.uploads) == 1
+    assert not list((home.state / "uploads").glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        {"name": "Another"},
+        {"tags": ["a"]},
+        {"tags": ["A", "b"]},
+        {"test_accuracy": 0.5},
+        {"custom_metadata": {"epochs": True}},
+        {"custom_metadata": {}},
+        {"primary_file_path": "config.json"},
+        {"colour": "red"},
+    ],
+)
+def test_a_version_of_which_something_else_is_said_is_for_update(
+    client: Client, registry: FakeRegistry, folder: Path, again: dict[str, Any]
+) -> None:
+    said = {"tags": ["a", "b"], "test_accuracy": 1.0, "custom_metadata": {"epochs": 1}}
+    client.push(folder, "alice/m:v1", metadata=said, primary="large.bin")
+    with pytest.raises(ConflictError) as told:
+        client.push(folder, "alice/m:v1", metadata=again)
+    assert told.value.code == "version_exists"
+    assert f"another {next(iter(again))}: `modelkeep update alice/m:v1`" in (told.value.hint or "")
+    assert len(registry.uploads) == 1
+    assert registry.updates == []
+
+
+@pytest.mark.parametrize("change", ["more", "less", "bytes", "name"])
+def test_a_version_that_exists_with_other_files_is_left_alone(
+    client: Client, registry: FakeRegistry, folder: Path, home: Home, change: str
 ) -> None:
     client.push(folder, "alice/m:v1")
     before = registry.files_of("m", "v1")
-    with pytest.raises(ConflictError) as same:
-        client.push(folder, "alice/m:v1")
-    (folder / "more").write_text("more")
+    if change == "more":
+        (folder / "more").write_text("more")
+    elif change == "less":
+        (folder / "empty").unlink()
+    elif change == "bytes":
+        (folder / "config.json").write_text("[]")
+    else:
+        (folder / "config.json").rename(folder / "konfig.json")
+    told: list[Progress] = []
     with pytest.raises(ConflictError) as other:
-        client.push(folder, "alice/m:v1", restart=True)
-    assert same.value.code == other.value.code == "version_exists"
-    assert "exactly these files" in (same.value.hint or "")
+        client.push(folder, "alice/m:v1", restart=True, on_progress=told.append)
+    assert other.value.code == "version_exists"
     assert "other files" in (other.value.hint or "")
+    assert (told == []) == (change != "bytes")  # what paths and sizes tell is told before anything is read
     assert registry.files_of("m", "v1") == before
     assert len(registry.uploads) == 1
     assert not journal_of(home)
+
+
+def test_a_version_that_another_push_makes_meanwhile_is_compared_too(
+    client: Client, registry: FakeRegistry, folder: Path, home: Home
+) -> None:
+    client.push(folder, "alice/m:v1")
+    absent = answers(404, {"detail": "no such version", "code": "version_not_found"})
+    registry.fault("get", absent)  # as if it had been asked for a moment too early
+    assert str(client.push(folder, "alice/m:v1")) == "alice/m:v1"
+    assert not journal_of(home)
+    (folder / "more").write_text("more")
+    registry.fault("get", absent)
+    with pytest.raises(ConflictError) as other:
+        client.push(folder, "alice/m:v1")
+    assert "other files" in (other.value.hint or "")
+    assert len(registry.uploads) == 1
+    assert not journal_of(home)
+
+
+def test_a_version_that_goes_while_files_are_read_is_made_anew(
+    client: Client, registry: FakeRegistry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.push(folder, "alice/m:v1")
+    monkeypatch.setattr("modelkeep.pushing._FRESH", -1.0)
+    registry.fault("get", lambda handler: False, lambda handler: bool(registry.versions.clear()))
+    assert str(client.push(folder, "alice/m:v1")) == "alice/m:v1"
+    assert len(registry.uploads) == 2
+    assert registry.files_of("m", "v1") == content(folder)
+
+
+def test_a_zip_is_never_compared(client: Client, registry: FakeRegistry, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a", "a")
+    client.push(tmp_path / "a.zip", "alice/m:v1")
+    with pytest.raises(ConflictError) as told:
+        client.push(tmp_path / "a.zip", "alice/m:v1")
+    assert told.value.code == "version_exists"
+    assert "Leave the version out" in (told.value.hint or "")
 
 
 class Killed(BaseException):
@@ -464,6 +555,30 @@ def test_resume_takes_just_the_same_content(
     assert registry.files_of("m", "v1") == content(folder)
 
 
+def test_resume_leaves_out_and_follows_what_the_push_did(
+    client: Client, registry: FakeRegistry, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "train.log").write_text("...")
+    (tmp_path / "blob").write_text("blob")
+    (folder / "link").symlink_to(tmp_path / "blob")
+    stop_at(client, folder, monkeypatch, ignore=["*.log"], follow_links=True)
+    [upload_id] = registry.uploads
+    with pytest.raises(UsageError) as refused:
+        client.resume(upload_id, folder, follow_links=True)
+    assert refused.value.code == "other_content"
+    assert client.resume(upload_id, folder, ignore=["*.log"], follow_links=True).version == "v1"
+    assert registry.files_of("m", "v1")["link"] == b"blob"
+    assert "train.log" not in registry.files_of("m", "v1")
+
+
+def test_an_uploads_id_is_no_path(client: Client, registry: FakeRegistry, folder: Path) -> None:
+    for odd in ("../alice?x=1", "a/complete", ""):
+        with pytest.raises(ModelkeepError) as refused:
+            client.resume(odd, folder)
+        assert refused.value.code in ("upload_not_found", "bad_upload_id")
+    assert set(registry.calls) <= {"look"}
+
+
 def test_a_file_that_changes_while_it_is_sent_stops_the_push(
     client: Client, registry: FakeRegistry, folder: Path
 ) -> None:
@@ -692,6 +807,14 @@ def test_options_win_over_the_file_and_the_file_over_the_folders(
         ("test_accuracy: .nan\n", "bad_metadata"),
         ("name: !!python/object/apply:os.system [exit]\n", "bad_metadata"),
         ("primary_file_path: nothing.bin\n", "bad_primary"),
+        ("custom_metadata: {trained: 2024-02-30}\n", "bad_metadata"),
+        (f"num_parameters: {'9' * 5000}\n", "bad_metadata"),
+        (f"custom_metadata: {'[' * 5000}\n", "bad_metadata"),
+        ("custom_metadata: &a {a: *a}\n", "bad_metadata"),
+        (
+            f"a0: &a0 [{'x,' * 9}]\n" + "".join(f"a{i}: &a{i} [{f'*a{i - 1},' * 9}]\n" for i in range(1, 30)),
+            "bad_metadata",
+        ),
     ],
 )
 def test_metadata_that_is_none_is_refused_before_anything_is_sent(

@@ -130,6 +130,61 @@ def test_a_link_is_the_file_in_the_folder_that_it_leads_to_or_refused(tmp_path: 
         (folder / "bad").unlink()
 
 
+def test_links_are_followed_wherever_they_lead_if_that_is_asked_for(tmp_path: Path) -> None:
+    """As a Hugging Face snapshot is made of them."""
+    make(tmp_path, "hub/blobs/0123", "hub/blobs/4567", "elsewhere/sub/c", "elsewhere/.git/config", "elsewhere/d.log")
+    snapshot = tmp_path / "hub/snapshots/main"
+    (snapshot / "onnx").mkdir(parents=True)
+    (snapshot / "config.json").symlink_to("../../blobs/0123")
+    (snapshot / "onnx/model.onnx").symlink_to("../../../blobs/4567")
+    (snapshot / "again.onnx").symlink_to("onnx/model.onnx")
+    (snapshot / "more").symlink_to(tmp_path / "elsewhere")
+    (snapshot / "twice").symlink_to(tmp_path / "elsewhere/sub")
+    with pytest.raises(UsageError) as refused:
+        scanning.scan(snapshot)
+    assert "--follow-links" in (refused.value.hint or "")
+    found = {entry.path: entry for entry in scanning.scan(snapshot, ignore=["*.log"], follow_links=True).entries}
+    assert set(found) == {"config.json", "onnx/model.onnx", "again.onnx", "more/sub/c", "twice/c"}
+    # Digests are remembered by the blob's own path, for the next snapshot.
+    assert found["again.onnx"].source == found["onnx/model.onnx"].source == tmp_path / "hub/blobs/4567"
+    assert found["more/sub/c"].source.read_text() == "elsewhere/sub/c"
+
+
+def test_a_linked_metadata_file_is_said_and_not_pushed(tmp_path: Path) -> None:
+    make(tmp_path, "model/a", "card.yaml")
+    (tmp_path / "model/modelkeep.yaml").symlink_to("../card.yaml")
+    source = scanning.scan(tmp_path / "model", follow_links=True)
+    assert [entry.path for entry in source.entries] == ["a"]
+    assert source.metadata == tmp_path / "model/modelkeep.yaml"
+
+
+@pytest.mark.parametrize("target", [".", "..", "../..", "../sub", "../link"])
+def test_links_that_lead_round_in_a_circle_are_refused(tmp_path: Path, target: str) -> None:
+    folder = make(tmp_path / "model", "sub/a")
+    (folder / "link").symlink_to("sub")
+    (folder / "sub/round").symlink_to(target)
+    with pytest.raises(UsageError) as refused:
+        scanning.scan(folder, follow_links=True)
+    assert refused.value.code == "bad_link"
+    assert "leads back" in refused.value.detail
+    paths = {entry.path for entry in scanning.scan(folder, ignore=["round"], follow_links=True).entries}
+    assert paths == {"sub/a", "link/a"}
+
+
+@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize("target", ["bad", "nothing"])
+def test_a_link_to_nothing_or_to_itself_is_refused_unless_it_is_ignored(
+    tmp_path: Path, target: str, follow: bool
+) -> None:
+    make(tmp_path, "a")
+    (tmp_path / "bad").symlink_to(target)
+    with pytest.raises(UsageError) as refused:
+        scanning.scan(tmp_path, follow_links=follow)
+    assert refused.value.detail == "the link 'bad' leads to nothing"
+    assert "--follow-links" not in (refused.value.hint or "")
+    assert [entry.path for entry in scanning.scan(tmp_path, ignore=["bad"], follow_links=follow).entries] == ["a"]
+
+
 def test_a_path_that_is_a_link_is_followed_under_its_own_name(tmp_path: Path) -> None:
     make(tmp_path, "blobs/0123")
     (tmp_path / "model.bin").symlink_to("blobs/0123")

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from modelkeep.connections import FAULTS, Connections, patiently, unreachable
+from modelkeep.config import check_token
+from modelkeep.connections import Connections, patiently, read_whole
 from modelkeep.errors import UnavailableError, UnreachableError, from_answer
 from modelkeep.version import __version__
 
 _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
 PATIENCE = 10.0  # seconds that a call goes on trying
+_MAX_ANSWER = 64 * 1024 * 1024  # bytes; a page of 1,000 files with URLs has about three
 TRANSFER_PATIENCE = 300.0  # seconds that a transfer goes on trying without any success
 
 
@@ -47,7 +49,7 @@ class Api:
     ) -> None:
         self.url = url
         self.connections = connections or Connections()
-        self._token = token
+        self._token = check_token(token)
         self._patience = patience
         self._agent = user_agent()
 
@@ -61,9 +63,11 @@ class Api:
         headers: Mapping[str, str] | None = None,
         patience: float | None = None,
         repeatable: bool = True,
+        redirect: bool = False,
     ) -> Answer:
         """Ask, again while there is no answer (`repeatable` false: only where the request can't have arrived), and
-        raise what an error answer stands for. `path` begins with a slash, or is a whole URL of this registry."""
+        raise what an error answer stands for. `path` begins with a slash, or is a whole URL of this registry.
+        `redirect`: a 307 is an answer too; nobody else's are followed."""
 
         def again(error: BaseException) -> bool:
             if isinstance(error, UnreachableError) and error.sent and not repeatable:
@@ -71,7 +75,7 @@ class Api:
             return isinstance(error, UnavailableError)
 
         seconds = self._patience if patience is None else patience
-        return patiently(lambda: self._ask(method, path, query, body, headers), seconds=seconds, retry=again)
+        return patiently(lambda: self._ask(method, path, query, body, headers, redirect), seconds=seconds, retry=again)
 
     def pages(
         self, path: str, *, query: Mapping[str, Any] | None = None, patience: float | None = None
@@ -95,6 +99,7 @@ class Api:
         query: Mapping[str, Any] | None,
         body: Any,
         headers: Mapping[str, str] | None,
+        redirect: bool,
     ) -> Answer:
         url = self._absolute(path)
         if query := {name: _text(value) for name, value in (query or {}).items() if value is not None}:
@@ -109,23 +114,28 @@ class Api:
         elif method in ("POST", "PUT"):
             sent["Content-Length"] = "0"
         answer = self.connections.open(method, url, headers=sent, body=data)
-        try:
-            raw = answer.data
-        except FAULTS as error:
-            raise unreachable(url, error) from error
-        finally:
-            answer.release_conn()
+        raw = read_whole(answer, url, at_most=_MAX_ANSWER)
         got = {name.lower(): value for name, value in answer.headers.items()}
         said, is_json = None, True
         try:
             said = json.loads(raw) if raw else None
-        except ValueError:
+        except (ValueError, RecursionError):
             is_json = False
-        if answer.status >= 400 or (answer.status < 300 and not is_json):
+        if redirect and answer.status == 307 and "location" in got:
+            return Answer(answer.status, got, None)
+        if answer.status >= 300 or not is_json:
             raise self._error(answer.status, said, got)
         return Answer(answer.status, got, said)
 
     def _error(self, status: int, said: Any, headers: Mapping[str, str]) -> Exception:
+        if 300 <= status < 400:
+            there = urlsplit(headers.get("location", ""))
+            whole = f" to {there.scheme}://{there.netloc.rpartition('@')[2]}" if there.netloc else ""
+            return UnavailableError(
+                f"{urlsplit(self.url).netloc} answers {status}: it sends callers elsewhere{whole}",
+                code="not_a_registry",
+                hint="Set MODELKEEP_URL to the registry's own URL (https?), or sign in at the proxy between.",
+            )
         if status < 400:
             return UnavailableError(
                 f"{urlsplit(self.url).netloc} answers, and not as a registry does",
@@ -135,7 +145,7 @@ class Api:
         error = from_answer(status, said, request_id=headers.get("x-request-id") or headers.get("x-amzn-requestid"))
         if isinstance(error, UnavailableError):
             after = headers.get("retry-after", "")
-            error.retry_after = float(after) if after.isdigit() else None
+            error.retry_after = float(after) if after.isascii() and after.isdigit() else None
         return error
 
     def _absolute(self, path: str) -> str:

@@ -142,6 +142,7 @@ class AsyncClient:
         metadata_file: str | PathLike[str] | None = None,
         primary: str | None = None,
         ignore: Sequence[str] = (),
+        follow_links: bool = False,
         unpack: bool = True,
         restart: bool = False,
         on_progress: OnProgress | None = None,
@@ -156,6 +157,7 @@ class AsyncClient:
                 metadata_file=metadata_file,
                 primary=primary,
                 ignore=ignore,
+                follow_links=follow_links,
                 unpack=unpack,
                 restart=restart,
                 on_progress=tell,
@@ -165,10 +167,21 @@ class AsyncClient:
         )
 
     async def resume(
-        self, upload_id: str, path: str | PathLike[str], *, on_progress: OnProgress | None = None
+        self,
+        upload_id: str,
+        path: str | PathLike[str],
+        *,
+        ignore: Sequence[str] = (),
+        follow_links: bool = False,
+        on_progress: OnProgress | None = None,
     ) -> Version:
         """As `Client.resume`."""
-        return await _stoppable(lambda tell: self.client.resume(upload_id, path, on_progress=tell), on_progress)
+        return await _stoppable(
+            lambda tell: self.client.resume(
+                upload_id, path, ignore=ignore, follow_links=follow_links, on_progress=tell
+            ),
+            on_progress,
+        )
 
     async def pull(
         self,

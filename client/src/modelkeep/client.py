@@ -159,6 +159,7 @@ class Client:
         metadata_file: str | PathLike[str] | None = None,
         primary: str | None = None,
         ignore: Sequence[str] = (),
+        follow_links: bool = False,
         unpack: bool = True,
         restart: bool = False,
         on_progress: OnProgress | None = None,
@@ -166,10 +167,13 @@ class Client:
     ) -> Version:
         """Make a version of a file, a folder or a ZIP (which the registry unpacks, unless `unpack` is false). Sends
         only what the registry lacks, each part with its SHA-256. Called again after any crash it goes on where it was;
-        `restart` gives up what was begun with other content. No version in `ref`: the registry takes the next.
+        `restart` gives up what was begun with other content. No version in `ref`: the registry takes the next. A
+        version that has exactly these files already, and of which nothing else is said, is returned as it is, without
+        an upload; any other that exists is a ConflictError `version_exists`.
         `metadata` wins over `metadata_file`, which wins over a folder's `modelkeep.yaml`. `primary`: the path of the
-        file that is the model. `ignore`: further patterns, as in `.modelkeepignore`. `on_upload` is told the upload
-        as soon as there is one."""
+        file that is the model. `ignore`: further patterns, as in `.modelkeepignore`. `follow_links`: push what links
+        lead to, wherever it lies; else a link out of the folder, or to a folder, is refused. `on_upload` is told the
+        upload as soon as there is one."""
         from modelkeep import pushing
 
         return pushing.push(
@@ -180,18 +184,29 @@ class Client:
             metadata_file=Path(metadata_file) if metadata_file is not None else None,
             primary=primary,
             ignore=ignore,
+            follow_links=follow_links,
             unpack=unpack,
             restart=restart,
             on_progress=on_progress,
             on_upload=on_upload,
         )
 
-    def resume(self, upload_id: str, path: str | PathLike[str], *, on_progress: OnProgress | None = None) -> Version:
+    def resume(
+        self,
+        upload_id: str,
+        path: str | PathLike[str],
+        *,
+        ignore: Sequence[str] = (),
+        follow_links: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> Version:
         """Go on with an open upload, from whatever machine, with the same content; UsageError where paths, sizes or
-        digests differ from what the upload was begun with."""
+        digests differ from what the upload was begun with. `ignore`, `follow_links`: as they were given to `push`."""
         from modelkeep import pushing
 
-        return pushing.resume(self, upload_id, Path(path), on_progress=on_progress)
+        return pushing.resume(
+            self, upload_id, Path(path), ignore=ignore, follow_links=follow_links, on_progress=on_progress
+        )
 
     def pull(
         self,

@@ -68,12 +68,30 @@ def write_private(path: Path, text: str) -> None:
 
 def check_url(url: str) -> str:
     """The registry's URL without a slash at its end; UsageError for what is none."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0  # which raises for a wrong one
+    except ValueError:
+        fine = False
+    if not fine or parts.query or parts.fragment or parts.username or not url.isprintable():
         raise UsageError(
             f"{url!r} is not a registry's URL", code="bad_url", hint="Write it as https://HOST[:PORT][/STAGE]."
         )
     return url.rstrip("/")
+
+
+def check_token(token: str | None) -> str | None:
+    """The token without blanks around it, as a secret that was pasted has a line's end; UsageError, which does not show
+    it, for what can't be sent as one."""
+    token = (token or "").strip()
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise UsageError(
+            "the token can't be one: it has blanks or other characters that none has",
+            code="bad_token",
+            hint="Set MODELKEEP_TOKEN anew, or `modelkeep login`.",
+        )
+    return token or None
 
 
 class Config:
@@ -90,7 +108,7 @@ class Config:
 
     def token(self, url: str) -> tuple[str | None, str]:
         """The token for a registry, or None, and where it is from: MODELKEEP_TOKEN, keyring, file, none."""
-        if token := os.environ.get("MODELKEEP_TOKEN"):
+        if token := check_token(os.environ.get("MODELKEEP_TOKEN")):
             return token, "MODELKEEP_TOKEN"
         where = self._load(self._path).get("tokens", {}).get(url)
         if where == "keyring":

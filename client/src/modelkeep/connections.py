@@ -12,7 +12,7 @@ import tenacity
 import truststore
 import urllib3
 
-from modelkeep.errors import UnavailableError, UnreachableError
+from modelkeep.errors import UnavailableError, UnreachableError, UsageError
 
 TIMEOUT = urllib3.Timeout(connect=10, read=60)  # seconds; the registry's longest answers take 30
 # What may go wrong on the way; each means: no whole answer came.
@@ -40,6 +40,9 @@ class Connections:
     ) -> urllib3.BaseHTTPResponse:
         """The answer with its body still unread. The caller reads it whole and releases it, or closes it.
         UnreachableError where none came; its text has the host alone, for URLs may be presigned."""
+        for name, value in headers.items():
+            if not value.isprintable() or not value.isascii():  # http.client would show it, and it may be a token
+                raise UsageError(f"the header {name} can't hold what it was given", code="bad_header")
         try:
             return self._pool(url).urlopen(
                 method,
@@ -91,6 +94,27 @@ class Connections:
             )
             address = address.replace(found.netloc, found.netloc.rpartition("@")[2])
         return urllib3.ProxyManager(address, proxy_headers=headers, **options)
+
+
+def read_whole(answer: urllib3.BaseHTTPResponse, url: str, *, at_most: int) -> bytes:
+    """A small answer's body; its connection is free then. UnavailableError where it does not end."""
+    raw = bytearray()
+    try:
+        while chunk := answer.read(64 * 1024):
+            raw += chunk
+            if len(raw) > at_most:
+                raise UnavailableError(
+                    f"{urlsplit(url).netloc.rpartition('@')[2]} answers with more than {at_most} bytes",
+                    code="answer_too_large",
+                )
+    except FAULTS as error:
+        answer.close()
+        raise unreachable(url, error) from error
+    except BaseException:
+        answer.close()
+        raise
+    answer.release_conn()
+    return bytes(raw)
 
 
 def unreachable(url: str, error: BaseException) -> UnreachableError:

@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 import urllib3
 
 from modelkeep.api import user_agent
-from modelkeep.connections import FAULTS, Connections, unreachable
+from modelkeep.connections import FAULTS, Connections, read_whole, unreachable
 from modelkeep.errors import IntegrityError, ModelkeepError, UnavailableError
 from modelkeep.results import Put
 
 CHUNK = 1024 * 1024  # bytes in memory at a time, of one transfer
 _TIMEOUT = urllib3.Timeout(connect=10, read=120)  # seconds; a store may hash a whole part before it answers
+_MAX_ANSWER = 1024 * 1024  # bytes of an answer that is no file
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
 _TOTAL = re.compile(r"bytes [0-9]+-[0-9]+/([0-9]{1,19})")
 _DIGEST_CODES = {"BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest", "XAmzContentSHA256Mismatch"}
@@ -41,12 +42,7 @@ class Store:
         UnavailableError: try again later."""
         headers = {**put.headers, "Content-Length": str(size), "User-Agent": self._agent}
         answer = self._connections.open("PUT", put.url, headers=headers, body=chunks if size else b"", timeout=_TIMEOUT)
-        try:
-            raw = answer.data
-        except FAULTS as error:
-            raise unreachable(put.url, error) from error
-        finally:
-            answer.release_conn()
+        raw = read_whole(answer, put.url, at_most=_MAX_ANSWER)
         if answer.status >= 300:
             raise _fault(put.url, answer.status, raw)
 
@@ -56,9 +52,10 @@ class Store:
         answer = self._connections.open("GET", url, headers=headers, timeout=_TIMEOUT)
         try:
             if answer.status != 206:
-                raise _fault(url, answer.status, b"" if answer.status == 200 else answer.data)
+                raw = b"" if answer.status == 200 else read_whole(answer, url, at_most=_MAX_ANSWER)
+                raise _fault(url, answer.status, raw)
             found = _TOTAL.fullmatch(answer.headers.get("Content-Range", ""))
-            answer.drain_conn()
+            read_whole(answer, url, at_most=_MAX_ANSWER)
         except FAULTS as error:
             raise unreachable(url, error) from error
         finally:
@@ -83,7 +80,7 @@ class Store:
         left = length
         try:
             if answer.status not in (200, 206):
-                raise _fault(url, answer.status, answer.data)
+                raise _fault(url, answer.status, read_whole(answer, url, at_most=_MAX_ANSWER))
             if _is_shorter(answer, start + length):
                 raise IntegrityError(f"{_host(url)} has less of the file than the registry says", code="damaged")
             if not _is_range(answer, start, length):
@@ -94,6 +91,8 @@ class Store:
                 check(answer.headers)
             for chunk in answer.stream(CHUNK):
                 left -= len(chunk)
+                if left < 0:
+                    break
                 yield chunk
             if left:
                 raise unreachable(url, EOFError())

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @metadata_options
 @click.option("--primary", metavar="PATH", help="Which of the files is the model; else the registry guesses.")
 @click.option("--ignore", metavar="PATTERN", multiple=True, help="Leave out, as in .modelkeepignore; may be repeated.")
+@click.option("--follow-links", is_flag=True, help="Push what links lead to, wherever it lies; else refused.")
 @click.option("--no-unpack", is_flag=True, help="Keep a ZIP as the one file that it is.")
 @click.option("--restart", is_flag=True, help="Give up what was begun for this version with other content.")
 @common
@@ -37,6 +38,7 @@ def push_command(
     ref: str,
     primary: str | None,
     ignore: tuple[str, ...],
+    follow_links: bool,
     no_unpack: bool,
     restart: bool,
     metadata_file: Path | None,
@@ -47,6 +49,7 @@ def push_command(
     Sends only what the registry does not have, each part with its SHA-256.
     Interrupted, offline, rebooted: run the same command again and it goes on
     where it was. Without VERSION the registry takes the next: v1, v2, ...
+    A VERSION that has exactly these files already: nothing to do, exit 0.
 
     A folder may have a .modelkeepignore (patterns as in .gitignore) and a
     modelkeep.yaml (fields as in --metadata). Options win over --metadata, which
@@ -57,6 +60,7 @@ def push_command(
       modelkeep push ./bert alice/bert
       modelkeep push model.pkl alice/churn:2026-01 --framework sklearn --test-accuracy 0.93
       modelkeep push ./bert alice/bert --tag german --custom team=nlp --ignore '*.log'
+      modelkeep push ~/.cache/huggingface/hub/models--x--y/snapshots/1234 alice/y --follow-links
       modelkeep push ./bert alice/bert --json | jq -r .version
     """
     client = shared.client()
@@ -70,6 +74,7 @@ def push_command(
                 metadata_file=metadata_file,
                 primary=primary,
                 ignore=ignore,
+                follow_links=follow_links,
                 unpack=not no_unpack,
                 restart=restart,
                 on_progress=bars,
@@ -77,7 +82,11 @@ def push_command(
             )
     except KeyboardInterrupt:
         return interrupted(begun[-1].upload_id if begun else None)
-    shared.out.result(showing.version_json(version), f"Pushed {showing.summary(version)}.")
+    if begun:
+        said = f"Pushed {showing.summary(version)}."
+    else:
+        said = f"Nothing to do: {showing.summary(version)} has exactly these files."
+    shared.out.result(showing.version_json(version), said)
     return 0
 
 

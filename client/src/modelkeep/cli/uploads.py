@@ -71,9 +71,11 @@ def _list(shared: Shared, user: str | None) -> None:
 @uploads_command.command("resume")
 @click.argument("upload_id", metavar="ID")
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--ignore", metavar="PATTERN", multiple=True, help="As it was given to push; may be repeated.")
+@click.option("--follow-links", is_flag=True, help="As it was given to push.")
 @common
 @pass_shared
-def _resume(shared: Shared, upload_id: str, path: Path) -> int:
+def _resume(shared: Shared, upload_id: str, path: Path, ignore: tuple[str, ...], follow_links: bool) -> int:
     """Go on with an upload, with the same content, from whatever machine.
 
     \b
@@ -83,7 +85,7 @@ def _resume(shared: Shared, upload_id: str, path: Path) -> int:
     client = shared.client()
     try:
         with Bars(shared.out) as bars:
-            version = client.resume(upload_id, path, on_progress=bars)
+            version = client.resume(upload_id, path, ignore=ignore, follow_links=follow_links, on_progress=bars)
     except KeyboardInterrupt:
         return interrupted(upload_id)
     shared.out.result(showing.version_json(version), f"Pushed {showing.summary(version)}.")

@@ -195,7 +195,7 @@ class _Links:
         )
 
     def _call(self, path: str, query: dict[str, Any]) -> Answer:
-        return self._client.api.call("GET", path, query=query)
+        return self._client.api.call("GET", path, query=query, redirect=True)
 
 
 def _is_being_made(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from modelkeep.progress import Meter, OnProgress
 from modelkeep.pushing import scanning
 from modelkeep.pushing.beginning import Beginning
 from modelkeep.pushing.contents import Content, read_fields
+from modelkeep.pushing.existing import Existing
 from modelkeep.pushing.hashing import Hashes, check_content, hash_files
-from modelkeep.pushing.journal import Journal, open_journal
+from modelkeep.pushing.journal import Journal, is_begun, open_journal
 from modelkeep.pushing.scanning import Source
 from modelkeep.pushing.sending import DAMAGED_HINT, Sender
 from modelkeep.pushing.uploading import OPEN, RemoteUpload
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from modelkeep.client import Client
 
 _ROUNDS = 50  # of sending what is missing; each but the first comes of faults that are bounded where they happen
+_FRESH = 5.0  # seconds for which a version that was found counts as being there
 _REFUSALS = 3  # of one file by its digest
 
 
@@ -38,53 +41,88 @@ def push(
     metadata_file: Path | None,
     primary: str | None,
     ignore: Sequence[str],
+    follow_links: bool,
     unpack: bool,
     restart: bool,
     on_progress: OnProgress | None,
     on_upload: Callable[[Upload], None] | None,
 ) -> Version:
     """See `Client.push`."""
-    source = scanning.scan(path, ignore=ignore, unpack=unpack)
+    source = scanning.scan(path, ignore=ignore, unpack=unpack, follow_links=follow_links)
     fields = read_fields(source, metadata, metadata_file, primary)
-    with _preparing(client, ref, source, on_progress) as (journal, hashes, stop):
+    if (existing := _find_existing(client, ref, source)) is not None:
+        existing.check_sizes(source.entries)
+        asked = time.monotonic()
+        with _hashing(client) as (hashes, stop):
+            content = _hash(source, fields, hashes, stop, on_progress)
+        if time.monotonic() - asked > _FRESH:
+            existing = Existing.find(client, ref)
+        if existing is not None:
+            return existing.check(content)
+    with _preparing(client, ref, source) as (journal, hashes, stop):
         content = _hash(source, fields, hashes, stop, on_progress)
         beginning = Beginning(client, ref, content, journal, restart=restart)
         upload = beginning.begin()
+        if isinstance(upload, Version):
+            return upload
         if on_upload is not None:
             on_upload(upload.now)
         work = _Push(client, content, journal, hashes, stop, on_progress, beginning.late_fields)
         return work.finish(upload)
 
 
-def resume(client: Client, upload_id: str, path: Path, *, on_progress: OnProgress | None) -> Version:
+def resume(
+    client: Client,
+    upload_id: str,
+    path: Path,
+    *,
+    ignore: Sequence[str],
+    follow_links: bool,
+    on_progress: OnProgress | None,
+) -> Version:
     """See `Client.resume`."""
     upload = RemoteUpload.find(client.api, upload_id)
-    source = scanning.scan(path, unpack=None in upload.files)
+    source = scanning.scan(path, ignore=ignore, unpack=None in upload.files, follow_links=follow_links)
     if source.archive != (None in upload.files):
         raise UsageError(
             f"upload {upload_id} was begun with {'a folder or file' if source.archive else 'a ZIP'}, unlike {path}",
             code="other_content",
         )
     ref = Ref(upload.now.user_id, upload.now.model_id, upload.now.version)
-    with _preparing(client, ref, source, on_progress) as (journal, hashes, stop):
+    with _preparing(client, ref, source) as (journal, hashes, stop):
         content = _hash(source, {}, hashes, stop, on_progress)
         Beginning(client, ref, content, journal).adopt(upload)
         return _Push(client, content, journal, hashes, stop, on_progress).finish(upload)
 
 
+def _find_existing(client: Client, ref: Ref, source: Source) -> Existing | None:
+    """The version of that name, if nothing is known of a push that would make it. It costs a new version one call, and
+    spares a push that has nothing to do, or no chance, its reservation, its journal and the reading of large files."""
+    if ref.version is None or source.archive or is_begun(client.config.home, client.url, ref, source.root):
+        return None
+    return Existing.find(client, ref)
+
+
 @contextmanager
-def _preparing(
-    client: Client, ref: Ref, source: Source, on_progress: OnProgress | None
-) -> Iterator[tuple[Journal, Hashes, threading.Event]]:
-    """What a push needs of this machine. The event stops its threads, and is set when it ends, however it does."""
+def _preparing(client: Client, ref: Ref, source: Source) -> Iterator[tuple[Journal, Hashes, threading.Event]]:
+    """What a push needs of this machine."""
+    with (
+        open_journal(client.config.home, client.url, ref, source.root) as journal,
+        _hashing(client) as (hashes, stop),
+    ):
+        yield journal, hashes, stop
+
+
+@contextmanager
+def _hashing(client: Client) -> Iterator[tuple[Hashes, threading.Event]]:
+    """The digests that are known. The event stops a push's threads, and is set when it ends, however it does."""
     stop = threading.Event()
-    with open_journal(client.config.home, client.url, ref, source.root) as journal:
-        hashes = Hashes(client.config.home.cache)
-        try:
-            yield journal, hashes, stop
-        finally:
-            stop.set()
-            hashes.close()
+    hashes = Hashes(client.config.home.cache)
+    try:
+        yield hashes, stop
+    finally:
+        stop.set()
+        hashes.close()
 
 
 def _hash(

@@ -12,9 +12,10 @@ from modelkeep.api import TRANSFER_PATIENCE
 from modelkeep.errors import ConflictError, InvalidError, NotFoundError, UploadFailedError, UsageError
 from modelkeep.names import Ref
 from modelkeep.pushing.contents import Content
+from modelkeep.pushing.existing import Existing, taken_by_archive
 from modelkeep.pushing.journal import Begun, Journal
 from modelkeep.pushing.uploading import OPEN, RemoteUpload, route
-from modelkeep.results import Upload
+from modelkeep.results import Upload, Version
 
 if TYPE_CHECKING:
     from modelkeep.client import Client
@@ -34,17 +35,17 @@ class Beginning:
         self._restart = restart
         self.late_fields: dict[str, Any] = {}
 
-    def begin(self) -> RemoteUpload:
-        """The upload that this push goes on with, open or ready."""
+    def begin(self) -> RemoteUpload | Version:
+        """The upload that this push goes on with, open or ready; or the version that is just this already."""
         begun = self._journal.load()
-        if begun is not None and (upload := self._go_on(begun)) is not None:
-            return upload
+        if begun is not None and (known := self._go_on(begun)) is not None:
+            return known
         # A push that never heard an answer: if it was begun all the same, its key and its words find it.
         if begun is not None and (begun.upload_id is not None or begun.manifest != self._content.manifest):
             begun = None
         for _ in range(_TRIES):
             upload = self._start(begun)
-            if upload is not None and upload.now.status in (*OPEN, "ready"):
+            if isinstance(upload, Version) or (upload is not None and upload.now.status in (*OPEN, "ready")):
                 return upload
             begun = None
         raise ConflictError("each upload that was begun has ended at once", code="upload_ended", hint="Push again.")
@@ -96,8 +97,9 @@ class Beginning:
         with suppress(NotFoundError, ConflictError):  # it has ended by itself
             self._client.api.call("DELETE", route(upload_id), patience=TRANSFER_PATIENCE)
 
-    def _start(self, before: Begun | None) -> RemoteUpload | None:
-        """A new upload, or the one that was begun before; None where there is none after all."""
+    def _start(self, before: Begun | None) -> RemoteUpload | Version | None:
+        """A new upload, or the one that was begun before, or what is there already; None where there is none after
+        all."""
         begun = before or Begun(secrets.token_urlsafe(24), self._content.manifest, self._content.fields)
         self._note(begun)
         try:
@@ -141,11 +143,11 @@ class Beginning:
 
     # -- a version that is taken ---------------------------------------------------------------------------------------
 
-    def _taken(self, error: ConflictError) -> RemoteUpload | None:
-        """Go on with the caller's own upload of the same content; None where that was given up; else what to do."""
+    def _taken(self, error: ConflictError) -> RemoteUpload | Version | None:
+        """Go on with the caller's own upload of the same content, or be done with a version of it; None where that was
+        given up; else what to do."""
         if error.code == "version_exists":
-            error.hint = self._compare()
-            raise error
+            return self._check_existing(error)
         upload_id = error.extra.get("upload_id")
         if not isinstance(upload_id, str):
             if error.code == "version_uploading":
@@ -167,12 +169,11 @@ class Beginning:
             raise error from None
         return upload
 
-    def _compare(self) -> str:
-        """What to do where the version is there already."""
-        another = "Leave the version out to make the next one, or name another."
+    def _check_existing(self, error: ConflictError) -> Version:
+        """It was made a moment ago, or by a push that died before it heard so."""
         if self._content.archive:
-            return another
-        theirs = {file.path: (file.size, file.sha256) for file in self._client.files(self._ref)}
-        if theirs == {file.path: (file.size, file.sha256) for file in self._content.files}:
-            return f"It has exactly these files already, and nothing was sent. {another}"
-        return f"It has other files, and a version never changes. {another}"
+            raise taken_by_archive(error)
+        existing = Existing.find(self._client, self._ref)
+        if existing is None:
+            raise error
+        return existing.check(self._content)

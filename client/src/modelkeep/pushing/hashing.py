@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,20 +54,14 @@ class Hashes:
         self._lock = threading.Lock()
         self._waiting: list[tuple[object, ...]] = []
         self._database: sqlite3.Connection | None = None
-        with suppress(sqlite3.Error, OSError):
+        self._path = folder / "digests.sqlite"
+        with self._unless_damaged(), suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path = folder / "digests.sqlite"
-            try:
-                self._database = _open(path)
-            except sqlite3.OperationalError:  # busy, or a read-only disk
-                raise
-            except sqlite3.DatabaseError:  # damaged: it holds nothing that can't be found out again
-                path.unlink()
-                self._database = _open(path)
+            self._database = _open(self._path)
 
     def get(self, source: Path, stamp: Stamp) -> str | None:
         """The digest of a file that has not changed since it was read."""
-        with self._lock, suppress(sqlite3.Error):
+        with self._lock, self._unless_damaged():
             if self._database is None:
                 return None
             row = self._database.execute(
@@ -88,7 +82,7 @@ class Hashes:
 
     def forget(self, source: Path) -> None:
         """For a file whose content is not what its digest says."""
-        with self._lock, suppress(sqlite3.Error):
+        with self._lock, self._unless_damaged():
             self._write()
             if self._database is not None:
                 with self._database:
@@ -105,8 +99,24 @@ class Hashes:
     def _write(self) -> None:
         rows, self._waiting = self._waiting, []
         if rows and self._database is not None:
-            with suppress(sqlite3.Error), self._database:
+            with self._unless_damaged(), self._database:
                 self._database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    @contextmanager
+    def _unless_damaged(self) -> Iterator[None]:
+        """Without an answer where it is busy or its disk read-only. One that is damaged is made anew: it holds nothing
+        that can't be found out again, and else would make every push read all."""
+        try:
+            yield
+        except sqlite3.OperationalError:
+            pass
+        except sqlite3.DatabaseError:
+            with suppress(sqlite3.Error, OSError):
+                if self._database is not None:
+                    self._database.close()
+                self._database = None
+                self._path.unlink()
+                self._database = _open(self._path)
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -56,13 +56,20 @@ class Journal:
             raise _unwritable(self._path, error) from error
 
 
+def is_begun(home: Home, url: str, ref: Ref, source: Path) -> bool:
+    """Whether there is an entry, perhaps another process's that is at work."""
+    try:
+        return (_folder(home) / f"{_name(url, ref, source)}.json").exists()
+    except OSError:  # the folder can't be entered: opening the journal will say so
+        return True
+
+
 @contextmanager
 def open_journal(home: Home, url: str, ref: Ref, source: Path) -> Iterator[Journal]:
     """The journal of this push, for this process alone. ConflictError `push_running` where another has it."""
     from filelock import FileLock, Timeout
 
-    name = hashlib.sha256(json.dumps([url, ref.user_id, ref.model_id, ref.version, str(source)]).encode()).hexdigest()
-    folder = home.state / "uploads"
+    name, folder = _name(url, ref, source), _folder(home)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = FileLock(folder / f"{name}.lock", timeout=0)
@@ -79,6 +86,14 @@ def open_journal(home: Home, url: str, ref: Ref, source: Path) -> Iterator[Journ
         yield Journal(folder / f"{name}.json")
     finally:
         lock.release()
+
+
+def _folder(home: Home) -> Path:
+    return home.state / "uploads"
+
+
+def _name(url: str, ref: Ref, source: Path) -> str:
+    return hashlib.sha256(json.dumps([url, ref.user_id, ref.model_id, ref.version, str(source)]).encode()).hexdigest()
 
 
 def _unwritable(path: Path, error: OSError) -> LocalFileError:

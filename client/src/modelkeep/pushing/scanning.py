@@ -1,7 +1,9 @@
 """What there is to push: one file, a ZIP for the registry to unpack, or a folder less what is ignored.
 
-Links inside a folder: one to a file that lies in the folder is pushed as that file; any other (to a folder, out of the
-folder, to nothing) is refused, so that nobody publishes by accident what lies elsewhere on their machine.
+Links inside a folder: one to a file that lies in it is pushed as that file; any other (to a folder, out of the folder,
+to nothing) is refused, so that nobody publishes by accident what lies elsewhere on their machine. With `follow_links`
+they are followed wherever they lead, as in a Hugging Face snapshot; to nothing, or round in a circle, they are refused
+all the same.
 """
 
 from __future__ import annotations
@@ -66,14 +68,14 @@ class Source:
     metadata: Path | None  # the folder's modelkeep.yaml
 
 
-def scan(path: Path, *, ignore: Sequence[str] = (), unpack: bool = True) -> Source:
+def scan(path: Path, *, ignore: Sequence[str] = (), unpack: bool = True, follow_links: bool = False) -> Source:
     """Look at PATH; nothing is read but names and sizes. LocalFileError where it is not there, UsageError where the
     registry would refuse it."""
     root = Path(os.path.abspath(path))  # noqa: PTH100  # resolved, a link would lose its own name
     try:
         found = root.stat()
         if stat.S_ISDIR(found.st_mode):
-            return _scan_folder(root, ignore)
+            return _scan_folder(root, ignore, follow_links)
         if not stat.S_ISREG(found.st_mode):
             raise LocalFileError(f"{path} is neither a file nor a folder", code="bad_path")
         entry = Entry(paths.check_path(paths.normal(root.name)), root, Stamp.of(found))
@@ -96,12 +98,12 @@ def _is_zip(path: Path) -> bool:
     return zipfile.is_zipfile(path)
 
 
-def _scan_folder(root: Path, ignore: Sequence[str]) -> Source:
+def _scan_folder(root: Path, ignore: Sequence[str], follow_links: bool) -> Source:
     metadata = root / METADATA_FILE
     has_metadata = metadata.is_file()
     entries = []
-    for entry in _walk(root, ignore):
-        if entry.source == metadata and has_metadata:
+    for entry in _walk(root, ignore, follow_links):
+        if entry.path == METADATA_FILE and has_metadata:
             continue
         entries.append(entry)
         if len(entries) > MAX_FILES:
@@ -117,33 +119,50 @@ def _scan_folder(root: Path, ignore: Sequence[str]) -> Source:
     return Source(root, False, entries, metadata if has_metadata else None)
 
 
-def _walk(root: Path, ignore: Sequence[str]) -> Iterator[Entry]:
-    real = root.resolve()
+def _walk(root: Path, ignore: Sequence[str], follow_links: bool) -> Iterator[Entry]:
+    real = Path(os.path.realpath(root))
     last = _Rules.of("", ignore)
-    waiting: list[tuple[Path, str, _Rules]] = [(root, "", _Rules())]
+    # Each folder with its path in the version, its rules, and itself and all that it was reached through.
+    waiting: list[tuple[Path, str, _Rules, frozenset[tuple[int, int]]]] = [(root, "", _Rules(), _identity(root))]
     while waiting:
-        folder, prefix, rules = waiting.pop()
+        folder, prefix, rules, above = waiting.pop()
         own = folder / IGNORE_FILE
         if own.is_file():
             rules = rules.with_lines(prefix, _read_lines(own))
         with os.scandir(folder) as listed:
             for each in sorted(listed, key=lambda found: found.name):
-                path, is_folder = prefix + each.name, each.is_dir()
+                path, is_folder = prefix + each.name, _leads_to_folder(each)
                 if _is_ignored(path, is_folder, rules, last):
                     continue
+                source = Path(each.path)
                 if each.is_symlink():
-                    _check_link(each.path, path, is_folder, real)
+                    source = _follow(source, path, is_folder, None if follow_links else real)
                 if is_folder:
-                    waiting.append((folder / each.name, f"{path}/", rules))
+                    identity = _identity(source)
+                    if identity <= above:
+                        raise _bad_link(path, "leads back to a folder that it lies in")
+                    waiting.append((source, f"{path}/", rules, above | identity))
                     continue
-                found = Path(each.path).stat()
+                found = source.stat()
                 if not stat.S_ISREG(found.st_mode):
                     raise UsageError(
                         f"{path!r} is a device, a pipe or a socket",
                         code="special_file",
                         hint=f"Leave it out by a line in {IGNORE_FILE}.",
                     )
-                yield Entry(paths.check_path(paths.normal(path)), Path(each.path), Stamp.of(found))
+                yield Entry(paths.check_path(paths.normal(path)), source, Stamp.of(found))
+
+
+def _identity(folder: Path) -> frozenset[tuple[int, int]]:
+    found = folder.stat()
+    return frozenset({(found.st_dev, found.st_ino)})
+
+
+def _leads_to_folder(each: os.DirEntry[str]) -> bool:
+    try:
+        return each.is_dir()
+    except OSError:  # a link to itself, or to where we may not look: to be refused, unless it is ignored
+        return False
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -153,21 +172,31 @@ def _read_lines(path: Path) -> list[str]:
         raise UsageError(f"{path} is not UTF-8: {error.reason}", code="bad_pattern") from error
 
 
-def _check_link(full: str, path: str, is_folder: bool, root: Path) -> None:
-    target = Path(full).resolve()
-    if not target.exists():
-        fault = "leads to nothing"
-    elif is_folder:
-        fault = "leads to a folder"
-    elif not target.is_relative_to(root):
-        fault = "leads out of the folder"
-    else:
-        return
-    raise UsageError(
-        f"the link {path!r} {fault}",
-        code="bad_link",
-        hint=f"Put a copy in its place, or leave it out by a line in {IGNORE_FILE}.",
-    )
+def _follow(link: Path, path: str, is_folder: bool, inside: Path | None) -> Path:
+    """What a link leads to; UsageError where that is nothing, or, with `inside`, no file in that folder. The target's
+    own path: its digest is known by it whatever links lead there, as those of a new snapshot to the old one's blobs."""
+    target = Path(os.path.realpath(link))
+    try:
+        target.stat()
+    except OSError as error:
+        raise _bad_link(path, "leads to nothing") from error
+    if inside is None:
+        return target
+    if is_folder:
+        raise _bad_link(path, "leads to a folder", followed=False)
+    if not target.is_relative_to(inside):
+        raise _bad_link(path, "leads out of the folder", followed=False)
+    return link
+
+
+def _bad_link(path: str, fault: str, *, followed: bool = True) -> UsageError:
+    hint = f"Put a copy in its place, or leave it out by a line in {IGNORE_FILE}."
+    if not followed:
+        hint = (
+            "Push with --follow-links (in Python follow_links=True) to push what links lead to, wherever that lies; "
+            f"or leave it out by a line in {IGNORE_FILE}."
+        )
+    return UsageError(f"the link {path!r} {fault}", code="bad_link", hint=hint)
 
 
 @dataclass(frozen=True)

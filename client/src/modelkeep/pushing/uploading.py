@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from modelkeep.api import TRANSFER_PATIENCE, Answer, Api
 from modelkeep.errors import (
@@ -27,7 +28,9 @@ _FIRST_PAUSE, _LAST_PAUSE = 0.2, 5.0  # seconds between two looks at an upload t
 
 def route(upload_id: str) -> str:
     """The upload's path in the API."""
-    return f"/ai-models/upload/{upload_id}"
+    if not upload_id:
+        raise UsageError("an upload's id can't be empty", code="bad_upload_id", hint="`modelkeep uploads` shows them.")
+    return f"/ai-models/upload/{quote(upload_id, safe='')}"
 
 
 class RemoteUpload:

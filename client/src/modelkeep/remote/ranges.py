@@ -93,7 +93,7 @@ class Ranges:
         with self._lock:
             if self._url is None:
                 query = {**self.ref.query, "filename": self.file.path, "redirect": True}
-                answer = self._client.api.call("GET", f"{self.ref.route}/download", query=query)
+                answer = self._client.api.call("GET", f"{self.ref.route}/download", query=query, redirect=True)
                 location = answer.headers.get("location")
                 if answer.status != 307 or location is None:
                     raise ModelkeepError("the registry gave no URL of the file", code="no_url", status=answer.status)
