@@ -96,7 +96,7 @@ class FakeRegistry:
     def _api(self, handler: Any, path: str, query: dict[str, str]) -> None:
         version = query.get("version") or (list(self.versions)[-1] if self.versions else "")
         if not path.startswith("/ai-models/alice/bert") or version not in self.versions:
-            return _answer(handler, 404, {"detail": f"no {path} {version}", "code": "version_not_found"})
+            return answer(handler, 404, {"detail": f"no {path} {version}", "code": "version_not_found"})
         files = self.files(version)
         if path.endswith("/files"):
             urls = query.get("urls") == "true"
@@ -110,15 +110,15 @@ class FakeRegistry:
             if start + size < len(files):
                 asked = f"version={version}" + ("&urls=true" if urls else "")
                 headers["Link"] = f'<{self.url}{path}?{asked}&cursor={start + size}>; rel="next"'
-            return _answer(handler, 200, page, headers)
+            return answer(handler, 200, page, headers)
         if path.endswith("/download"):
             assert query["redirect"] == "true"
             if self.building:
                 self.building -= 1
                 again = f"{self.url}{path}?version={version}&redirect=true&wait=1"
-                return _answer(handler, 307, None, {"Location": again})
+                return answer(handler, 307, None, {"Location": again})
             to = f"{self.url}/store/the.zip?generation={self.generation}"
-            return _answer(handler, 307, None, {"Location": to})
+            return answer(handler, 307, None, {"Location": to})
         said = {
             "user_id": "alice",
             "model_id": "bert",
@@ -134,11 +134,11 @@ class FakeRegistry:
             "custom_metadata": {},
             **self.said.get(version, {}),
         }
-        return _answer(handler, 200, said, {"ETag": f'"{version}"'})
+        return answer(handler, 200, said, {"ETag": f'"{version}"'})
 
     def _store(self, handler: Any, path: str, query: dict[str, str]) -> None:
         if int(query["generation"]) < self.generation:
-            _answer(handler, 403, None)
+            answer(handler, 403, None)
             return
         if path == "the.zip":
             data = self.zip or b""
@@ -148,11 +148,11 @@ class FakeRegistry:
         assert asked is not None
         start, end = int(asked[1]), min(int(asked[2]) + 1, len(data))
         if start >= len(data):
-            _answer(handler, 416, None)
+            answer(handler, 416, None)
             return
         fault = self.fault(path, start, end - start)
         if fault is not None and fault > 0:
-            _answer(handler, fault, None)
+            answer(handler, fault, None)
             return
         handler.send_response(206)
         handler.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
@@ -169,7 +169,7 @@ class FakeRegistry:
             handler.close_connection = True
 
 
-def _answer(handler: Any, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+def answer(handler: Any, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
     raw = b"" if body is None else json.dumps(body).encode()
     handler.send_response(status)
     for name, value in (headers or {}).items():

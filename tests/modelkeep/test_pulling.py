@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import json
+import os
 import random
 import threading
 from collections import Counter
@@ -14,6 +15,7 @@ import modelkeep
 import pytest
 from modelkeep import Progress
 from modelkeep.errors import IntegrityError, LocalFileError, NotFoundError, UnavailableError
+from modelkeep.pulling.gathering import Gathering
 
 from tests.modelkeep.fake_registry import FakeRegistry, serving, sha256, tree
 
@@ -280,6 +282,24 @@ def test_a_pulled_file_that_was_changed_is_not_replaced_by_another_version(
     assert tree(tmp_path / "here") == before
 
 
+@pytest.mark.parametrize("cache", [True, False])
+def test_what_verify_finds_damaged_is_mended_by_force(
+    registry: FakeRegistry, client: modelkeep.Client, tmp_path: Path, cache: bool
+) -> None:
+    """As `verify` advises; also where a disk forgot, and the file's times tell nothing."""
+    registry.versions["v1"] = SMALL
+    client.pull("alice/bert", tmp_path / "here", cache=cache)
+    file = tmp_path / "here/config.json"
+    before = file.stat()
+    file.chmod(0o644)
+    with file.open("r+b") as opened:
+        opened.write(b"?")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert client.verify(tmp_path / "here").damaged == ["config.json"]
+    client.pull("alice/bert", tmp_path / "here", cache=cache, force=True)
+    assert tree(tmp_path / "here") == SMALL
+
+
 @pytest.mark.parametrize("where", ["weights", "weights/deep"])
 @pytest.mark.parametrize("force", [True, False])
 def test_nothing_is_written_through_a_symlink(
@@ -305,7 +325,21 @@ def test_the_workshop_may_be_no_symlink(registry: FakeRegistry, client: modelkee
     assert list((tmp_path / "outside").iterdir()) == []
 
 
-@pytest.mark.parametrize("path", ["../evil", "/evil", "a/../../evil", "a//b", "a\\b", "C:evil", "a\nb", "a/./b"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../evil",
+        "/evil",
+        "a/../../evil",
+        "a//b",
+        "a\\b",
+        "C:evil",
+        "a\nb",
+        "a/./b",
+        ".modelkeep-partial",
+        ".ModelKeep-partial/x",
+    ],
+)
 def test_a_hostile_name_is_refused_before_anything_is_fetched(
     registry: FakeRegistry, client: modelkeep.Client, tmp_path: Path, path: str
 ) -> None:
@@ -329,6 +363,17 @@ def test_a_list_that_makes_no_sense_is_refused(
     with pytest.raises(UnavailableError, match="makes no sense"):
         client.pull("alice/bert", tmp_path / "here")
     assert registry.gets == []
+
+
+def test_a_list_that_lost_its_end_is_no_whole_version(
+    registry: FakeRegistry, client: modelkeep.Client, tmp_path: Path
+) -> None:
+    registry.versions["v1"] = SMALL
+    registry.said["v1"] = {"file_count": len(SMALL) + 1}
+    with pytest.raises(UnavailableError) as error:
+        client.pull("alice/bert", tmp_path / "here")
+    assert error.value.code == "bad_list"
+    assert not (tmp_path / "here").exists()
 
 
 def test_a_version_may_have_a_file_that_is_named_as_the_marker(
@@ -438,6 +483,52 @@ def test_an_interrupted_change_of_version_can_be_gone_on_with_or_taken_back(
     assert tree(tmp_path / "here") == registry.versions["v1"]
     client.pull("alice/bert:v2", tmp_path / "here")
     assert tree(tmp_path / "here") == registry.versions["v2"]
+
+
+def test_an_interrupted_change_of_version_leaves_no_mix_when_gone_on_with(
+    registry: FakeRegistry, client: modelkeep.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelkeep.pulling.fetching.TRANSFER_PATIENCE", 0)
+    registry.versions["v1"] = {"old/old.bin": b"only in v1", "config.json": b"1"}
+    registry.versions["v2"] = {"config.json": b"2", "new.bin": b"new"}
+    client.pull("alice/bert:v1", tmp_path / "here")
+    registry.fault = lambda path, start, count: 503
+    with pytest.raises(UnavailableError):
+        client.pull("alice/bert:v2", tmp_path / "here")
+    registry.fault = lambda path, start, count: None
+    client.pull("alice/bert:v2", tmp_path / "here")
+    assert tree(tmp_path / "here") == registry.versions["v2"]
+    assert not (tmp_path / "here/old").exists()
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_what_killed_pulls_had_no_time_to_record_is_not_in_the_way_of_another_version(
+    registry: FakeRegistry, client: modelkeep.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: bool
+) -> None:
+    """As a CI job does that pulls the newest: killed, then run again when there is a newer one."""
+    here = tmp_path / "here"
+    save = Gathering.save
+
+    def save_once(gathering: Gathering) -> None:
+        if gathering.fetched == 0:
+            save(gathering)
+
+    monkeypatch.setattr(Gathering, "save", save_once)
+    registry.versions["v1"] = {"config.json": b"first"}
+    client.pull("alice/bert", here, cache=cache)
+    registry.versions["v2"] = {"config.json": b"second one", "mine": b"m"}
+    client.pull("alice/bert", here, cache=cache)
+    monkeypatch.setattr(Gathering, "save", save)
+    (here / "mine").unlink()
+    (here / "mine").write_bytes(b"M")  # by a user, meanwhile
+    registry.versions["v3"] = {"config.json": b"third"}
+    client.pull("alice/bert", here, cache=cache)
+    assert tree(here) == {**registry.versions["v3"], "mine": b"M"}
+    assert json.loads((here / ".modelkeep.json").read_text())["planned"] == {}
+    (here / "config.json").unlink()
+    (here / "config.json").write_bytes(b"other")
+    with pytest.raises(LocalFileError):
+        client.pull("alice/bert", here, cache=cache)
 
 
 def test_far_pages_urls_are_asked_for_again_when_their_turn_comes(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import hashlib
 import io
 import os
 import random
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -157,28 +159,48 @@ def test_ranges_of_any_kind_are_what_lies_there(size: int, wanted: list[tuple[in
 
 
 def test_ranges_side_by_side_end_when_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    given_up = threading.Event()
-
-    class Pool(ThreadPoolExecutor):
-        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-            super().shutdown(wait=False, cancel_futures=cancel_futures)
-            given_up.set()
-            super().shutdown(wait=wait)
+    """And those that hang are not waited for."""
+    released = threading.Event()
 
     def fault(url: str, start: int, length: int) -> ModelkeepError | None:
         if start == 0:
             return IntegrityError("damaged")
-        assert given_up.wait(30)
+        assert released.wait(30)
         return None
 
-    monkeypatch.setattr("modelkeep.remote.ranges.ThreadPoolExecutor", Pool)
     monkeypatch.setattr("modelkeep.remote.ranges.PIECE", 10)
     store = FakeStore(DATA, fault=fault, chunk=10)
-    with pytest.raises(IntegrityError):
-        remote_of(store).read_ranges([(0, len(DATA))])
+    before = threading.active_count()
+    try:
+        with pytest.raises(IntegrityError):
+            remote_of(store).read_ranges([(0, len(DATA))])
+        assert not released.is_set()
+    finally:
+        released.set()
+    for _ in range(200):
+        if threading.active_count() <= before:
+            break
+        time.sleep(0.05)
     # The others in flight end with the chunk that comes next, those behind them never begin.
     assert len(store.asked) <= 9
     assert store.sent <= 80
+
+
+def test_ctrl_c_ends_a_read_from_a_store_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def fault(url: str, start: int, length: int) -> None:
+        if start == 0:
+            _thread.interrupt_main()
+        released.wait(30)
+
+    monkeypatch.setattr("modelkeep.remote.ranges.PIECE", 1000)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            remote_of(FakeStore(DATA, fault=fault)).read_ranges([(0, len(DATA))])
+        assert not released.is_set()
+    finally:
+        released.set()
 
 
 def test_pieces_of_one_large_range_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import stat
+import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import modelkeep
 import pytest
-from modelkeep.errors import IntegrityError, LocalFileError, UsageError
+from modelkeep.connections import Connections
+from modelkeep.errors import IntegrityError, LocalFileError, ModelkeepError, UnavailableError, UsageError
+from modelkeep.store import Store
 
-from tests.modelkeep.fake_registry import FakeRegistry, serving, tree
+from tests.modelkeep.fake_registry import FakeRegistry, answer, serving, tree
 
 MIB = 1024 * 1024
 FILES = {"config.json": b"{}", "empty": b"", "weights/a.bin": b"ab" * 40_000, "weights/b.json": b"[]"}
@@ -117,6 +123,13 @@ def zipped(files: dict[str, bytes], *, method: int = zipfile.ZIP_STORED) -> byte
     return out.getvalue()
 
 
+def as_links(archive: bytes) -> bytes:
+    """Each member a symbolic link, says the directory."""
+    regular, link = struct.pack("<L", 0o600 << 16), struct.pack("<L", (stat.S_IFLNK | 0o777) << 16)
+    assert regular in archive
+    return archive.replace(regular, link)
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_zip_is_waited_for_fetched_and_checked(
     registry: FakeRegistry, client: modelkeep.Client, tmp_path: Path, method: int
@@ -138,6 +151,10 @@ WRONG: dict[str, Callable[[dict[str, bytes]], bytes]] = {
     "a file more": lambda files: zipped({**files, "../evil": b"evil"}),
     "a file less": lambda files: zipped({path: data for path, data in files.items() if path != "empty"}),
     "a longer file": lambda files: zipped({**files, "empty": b"x" * (3 * MIB)}, method=zipfile.ZIP_DEFLATED),
+    "a bomb": lambda files: zipped({**files, "empty": b"x" * (3 * MIB)}, method=zipfile.ZIP_BZIP2),
+    "a name that is not Unicode": lambda files: zipped({**files, "é": b"x"}).replace("é".encode(), b"\xc3\xff"),
+    "an impossible offset": lambda files: zipped(files)[:-6] + b"\xf0\xff\xff\xff\0\0",
+    "a link": lambda files: as_links(zipped(files)),
     "no zip": lambda files: b"PK" + bytes(1000),
     "cut off": lambda files: zipped(files)[:-30],
 }
@@ -193,3 +210,96 @@ def test_a_file_of_the_users_own_is_not_replaced_by_a_zip(
     assert error.value.code == "in_the_way"
     assert (tmp_path / "bert-v1.zip").read_bytes() == b"mine"
     assert registry.gets == []
+
+
+@pytest.mark.parametrize("version", ["x/../../../evil", "..", "v2", None, 1])
+@pytest.mark.parametrize("way", ["pull", "pull_zip", "verify"])
+def test_a_registry_that_answers_with_another_version_writes_nowhere(
+    registry: FakeRegistry,
+    client: modelkeep.Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    version: object,
+    way: str,
+) -> None:
+    """The version gets into the ZIP's name."""
+    registry.versions = {"v1": FILES, str(version): FILES}
+    registry.said["v1"] = {"version": version}
+    registry.zip = zipped(FILES)
+    (tmp_path / "deep/er").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "deep/er")
+    with pytest.raises(UnavailableError) as error:
+        client.verify(".", "alice/bert:v1") if way == "verify" else getattr(client, way)("alice/bert:v1")
+    assert error.value.code == "bad_answer"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert registry.gets == []
+
+
+ODD: list[tuple[int, Any, dict[str, str]]] = [
+    (301, None, {"Location": "https://secret@other.example/?token=1"}),
+    (302, "<html>", {"Location": "http://[::1/"}),
+    (307, None, {"Location": "https://other.example/x"}),
+    (200, None, {}),
+    (200, {"message": "welcome"}, {}),
+    (200, {"files": [1]}, {}),
+    (200, [1], {}),
+    (200, "x", {}),
+]
+WAYS: dict[str, Callable[[modelkeep.Client, Path], Any]] = {
+    "get": lambda client, folder: client.get("alice/bert"),
+    "files": lambda client, folder: list(client.files("alice/bert")),
+    "versions": lambda client, folder: list(client.versions("alice/bert")),
+    "models": lambda client, folder: list(client.models("alice")),
+    "uploads": lambda client, folder: client.uploads("alice"),
+    "pull": lambda client, folder: client.pull("alice/bert", folder / "here"),
+    "verify": lambda client, folder: client.verify(folder, "alice/bert"),
+    "diff": lambda client, folder: client.diff("alice/bert", "alice/bert:v2"),
+    "open": lambda client, folder: client.open("alice/bert/config.json"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("odd", ODD)
+def test_what_is_no_answer_of_a_registry_is_an_error_for_people(
+    registry: FakeRegistry,
+    client: modelkeep.Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+    odd: tuple[int, Any, dict[str, str]],
+) -> None:
+    """As where http:// is sent to https://, or a proxy answers."""
+    monkeypatch.setattr(registry, "_api", lambda handler, path, query: answer(handler, *odd))
+    with pytest.raises(ModelkeepError) as error:
+        WAYS[way](client, tmp_path)
+    assert error.value.code == ("not_a_registry" if odd[0] >= 300 else "bad_answer")
+    assert "secret" not in str(error.value)
+    assert "token" not in str(error.value)
+    assert len(registry.calls) == 1
+
+
+@pytest.mark.parametrize("status", [403, 503, 206])
+def test_an_endless_answer_of_the_store_is_not_read(status: int) -> None:
+    """As a hostile or broken store gives; where it says what is wrong, its begin does."""
+    sent = 0
+
+    def endless(handler: Any, path: str, query: dict[str, str]) -> None:
+        nonlocal sent
+        handler.send_response(status)
+        handler.send_header("Content-Range", "bytes 0-0/1000")
+        handler.send_header("Content-Length", str(1024 * MIB))
+        handler.end_headers()
+        handler.close_connection = True
+        with contextlib.suppress(OSError):
+            while sent < 1024 * MIB:
+                handler.wfile.write(bytes(MIB))
+                sent += MIB
+
+    with serving() as registry:
+        registry._store = endless  # type: ignore[method-assign]
+        store = Store(Connections())
+        with pytest.raises(ModelkeepError):
+            store.probe(f"{registry.url}/store/x")
+        with pytest.raises(ModelkeepError):
+            list(store.get(f"{registry.url}/store/x", 1, 10))
+    assert sent < 100 * MIB

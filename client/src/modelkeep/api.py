@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from modelkeep.config import check_token
 from modelkeep.connections import Connections, patiently, read_whole
 from modelkeep.errors import UnavailableError, UnreachableError, from_answer
+from modelkeep.tokens import check_token
 from modelkeep.version import __version__
 
 _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
@@ -40,6 +40,13 @@ class Answer:
         found = _NEXT.search(self.headers.get("link", ""))
         return found[1] if found else None
 
+    @property
+    def rows(self) -> list[Any]:
+        """A list's rows; UnavailableError where the answer is none."""
+        if not isinstance(self.body, list):
+            raise UnavailableError("the registry's answer makes no sense: no list", code="bad_answer")
+        return self.body
+
 
 class Api:
     """One registry, as one caller."""
@@ -49,7 +56,7 @@ class Api:
     ) -> None:
         self.url = url
         self.connections = connections or Connections()
-        self._token = check_token(token)
+        self._token = check_token(token, "the token") if token else None
         self._patience = patience
         self._agent = user_agent()
 
@@ -72,7 +79,9 @@ class Api:
         def again(error: BaseException) -> bool:
             if isinstance(error, UnreachableError) and error.sent and not repeatable:
                 return False
-            return isinstance(error, UnavailableError)
+            # A redirect, or a path that is not known there, is no registry's now and won't be in a moment.
+            wrong_url = isinstance(error, UnavailableError) and error.code == "not_a_registry" and error.status
+            return isinstance(error, UnavailableError) and not wrong_url
 
         seconds = self._patience if patience is None else patience
         return patiently(lambda: self._ask(method, path, query, body, headers, redirect), seconds=seconds, retry=again)
@@ -90,7 +99,7 @@ class Api:
     def rows(self, path: str, *, query: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """The rows of a list, page after page."""
         for answer in self.pages(path, query=query):
-            yield from answer.body
+            yield from answer.rows
 
     def _ask(
         self,
@@ -128,21 +137,22 @@ class Api:
         return Answer(answer.status, got, said)
 
     def _error(self, status: int, said: Any, headers: Mapping[str, str]) -> Exception:
-        if 300 <= status < 400:
-            there = urlsplit(headers.get("location", ""))
-            whole = f" to {there.scheme}://{there.netloc.rpartition('@')[2]}" if there.netloc else ""
+        code = said.get("code") if isinstance(said, dict) else None
+        # Each 404 of a registry has a code; and no other redirect of its is followed: the token is for nobody else.
+        if status < 400 or (status in (404, 405) and code in (None, "no_such_route")):
             return UnavailableError(
-                f"{urlsplit(self.url).netloc} answers {status}: it sends callers elsewhere{whole}",
+                f"{urlsplit(self.url).netloc} answers{f' {status}' if status >= 300 else ''}, "
+                f"and not as a registry does{_elsewhere(headers.get('location', ''))}",
                 code="not_a_registry",
-                hint="Set MODELKEEP_URL to the registry's own URL (https?), or sign in at the proxy between.",
-            )
-        if status < 400:
-            return UnavailableError(
-                f"{urlsplit(self.url).netloc} answers, and not as a registry does",
-                code="not_a_registry",
-                hint="Check MODELKEEP_URL, and a proxy or sign-in page before it.",
+                hint="Check MODELKEEP_URL (https? a stage at its end, as /Prod?), and a proxy or sign-in page before it.",
+                status=status if status >= 300 else None,
             )
         error = from_answer(status, said, request_id=headers.get("x-request-id") or headers.get("x-amzn-requestid"))
+        if status == 401 and self._token:
+            error.hint = (
+                "The token is not accepted; `modelkeep whoami` says which it is and if it has expired. "
+                "Then `modelkeep login`, or set MODELKEEP_TOKEN to a new one."
+            )
         if isinstance(error, UnavailableError):
             after = headers.get("retry-after", "")
             error.retry_after = float(after) if after.isascii() and after.isdigit() else None
@@ -155,6 +165,15 @@ class Api:
             return self.url + path
         here, there = urlsplit(self.url), urlsplit(path)
         return f"{here.scheme}://{here.netloc}{there.path}" + (f"?{there.query}" if there.query else "")
+
+
+def _elsewhere(location: str) -> str:
+    """Where a redirect leads, without what may be secret."""
+    try:
+        parts = urlsplit(location)
+    except ValueError:
+        return ""
+    return f": it sends callers to {parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
 
 
 def _text(value: Any) -> str:

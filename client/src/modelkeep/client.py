@@ -12,7 +12,8 @@ from urllib.parse import quote
 from modelkeep.api import PATIENCE, Api
 from modelkeep.config import Config, check_url
 from modelkeep.connections import Connections
-from modelkeep.names import Ref, check_user_id, parse_ref
+from modelkeep.errors import UnavailableError
+from modelkeep.names import Ref, check_user_id, is_version, parse_ref
 from modelkeep.progress import OnProgress
 from modelkeep.results import Deleted, Difference, File, Pulled, Upload, Verification, Version
 from modelkeep.store import Store
@@ -62,7 +63,14 @@ class Client:
         """A version, or the newest of a model; `files` holds up to 1,000 of its files."""
         ref = parse_ref(ref)
         answer = self.api.call("GET", ref.route, query=ref.query)
-        return Version.from_json(answer.body, etag=answer.headers.get("etag"))
+        version = Version.from_json(answer.body, etag=answer.headers.get("etag"))
+        # It gets into names of files and into further requests.
+        if not is_version(version.version) or ref.version not in (None, version.version):
+            raise UnavailableError(
+                f"the registry's answer makes no sense: asked for {ref} it tells of version {version.version!r}",
+                code="bad_answer",
+            )
+        return version
 
     def models(
         self,
@@ -138,7 +146,7 @@ class Client:
     def uploads(self, user_id: str) -> list[Upload]:
         """A user's uploads that are not done, newest first."""
         answer = self.api.call("GET", "/ai-models/upload", query={"user_id": check_user_id(user_id)})
-        return [Upload.from_json(each) for each in answer.body]
+        return [Upload.from_json(each) for each in answer.rows]
 
     def upload(self, upload_id: str) -> Upload:
         """One upload as it is now, with its first files."""
@@ -221,7 +229,8 @@ class Client:
         """Fetch a version, or those of its files that match one of the patterns `files` (`*.json`, `weights/**`), into
         `directory` (default: the model's name, here). Every file is checked against its digest before it gets its name;
         called again it fetches what is missing. `cache`: keep the bytes in this machine's cache, shared between
-        versions by hard links or reflinks. `force`: replace also files that differ and that no pull put there."""
+        versions by hard links or reflinks. `force`: read all that is there, and
+        replace also files that differ and that no pull put there."""
         from modelkeep import pulling
 
         return pulling.pull(

@@ -76,6 +76,11 @@ def check_user_id(user_id: str) -> str:
     return user_id
 
 
+def is_version(text: object) -> bool:
+    """Whether a version can be called so: what a registry says is not believed."""
+    return isinstance(text, str) and _is_id(text)
+
+
 def _is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None and text not in (".", "..")
 

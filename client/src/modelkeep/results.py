@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from modelkeep.errors import UnavailableError
+
+_T = TypeVar("_T")
+
+
+def _understood(read: Callable[..., _T]) -> Callable[..., _T]:
+    """UnavailableError where the JSON has not the form that it should have."""
+
+    @functools.wraps(read)
+    def reading(*args: Any, **options: Any) -> _T:
+        try:
+            return read(*args, **options)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise UnavailableError(
+                f"the registry's answer makes no sense: {type(error).__name__} {error}", code="bad_answer"
+            ) from error
+
+    return reading
 
 
 @dataclass(frozen=True)
@@ -23,6 +44,7 @@ class File:
     url: str | None = field(default=None, repr=False)
 
     @classmethod
+    @_understood
     def from_json(cls, said: dict[str, Any]) -> File:
         """Of an entry of `files`."""
         return cls(
@@ -77,6 +99,7 @@ class Version:
     raw: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
+    @_understood
     def from_json(cls, said: dict[str, Any], *, etag: str | None = None) -> Version:
         """Of a metadata answer."""
         made = {"files", "etag", "raw"}
@@ -110,6 +133,7 @@ class UploadFile:
     stored_parts: frozenset[int]
 
     @classmethod
+    @_understood
     def from_json(cls, said: dict[str, Any]) -> UploadFile:
         """Of an entry of `files`, or of `archive`."""
         put, multipart = said.get("put"), said.get("multipart")
@@ -146,6 +170,7 @@ class Upload:
     raw: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
+    @_understood
     def from_json(cls, said: dict[str, Any]) -> Upload:
         """Of an upload's answer."""
         made = {"files", "archive", "raw"}
@@ -170,6 +195,7 @@ class Deleted:
     raw: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
+    @_understood
     def from_json(cls, said: dict[str, Any]) -> Deleted:
         """Of a DELETE's answer."""
         return cls(said["user_id"], said["model_id"], said["versions"], said["status"], said)

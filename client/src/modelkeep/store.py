@@ -59,7 +59,8 @@ class Store:
         except FAULTS as error:
             raise unreachable(url, error) from error
         finally:
-            answer.release_conn() if answer.status != 200 else answer.close()
+            whole = answer.status == 206 and answer.headers.get("Content-Length") == "1"
+            answer.release_conn() if whole else answer.close()
         if found is None:
             raise UnavailableError(f"{_host(url)} does not say how large a file is", code="bad_range")
         return int(found[1]), answer.headers.get("ETag", "")

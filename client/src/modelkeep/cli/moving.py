@@ -105,7 +105,7 @@ def interrupted(upload_id: str | None) -> int:
 @click.option("--output", "-o", metavar="DIR", type=click.Path(path_type=Path), help="Where to (else ./MODEL).")
 @click.option("--zip", "as_zip", is_flag=True, help="As one ZIP; -o is then the file (else MODEL-VERSION.zip).")
 @click.option("--no-cache", is_flag=True, help="Keep nothing in this machine's cache, and take nothing from it.")
-@click.option("--force", is_flag=True, help="Replace also files that differ and that no pull put there.")
+@click.option("--force", is_flag=True, help="Read all that is there; replace what differs, yours too.")
 @common
 @pass_shared
 def pull_command(

@@ -19,7 +19,7 @@ from modelkeep.pulling.fetching import Fetcher
 from modelkeep.pulling.gathering import WORKERS, Gathering
 from modelkeep.pulling.landing import Landing
 from modelkeep.pulling.listing import Item, Listing
-from modelkeep.pulling.marker import Marker, Record, read_marker
+from modelkeep.pulling.marker import Marker, read_marker
 from modelkeep.pulling.paths import MARKER, check_paths, show, spelling
 from modelkeep.pulling.surveying import Content, survey
 from modelkeep.results import Pulled, Version
@@ -53,6 +53,7 @@ def pull(
         return item
 
     items = choose(map(watched, listing.items()), patterns, ref)
+    listing.check_count(version.file_count)
     check_paths(item.path for item in items)
     pull = _Pull(client, version, ref, landing, listing, force=force, marked=not ours, on_progress=on_progress)
     with locked(lock_of(client.config.home.state, landing.root)), explained(landing.root):
@@ -94,10 +95,12 @@ class _Pull:
         before = read_marker(root)
         same_model = before is not None and before.ref.at("") == self._ref.at("")
         records = before.files if before is not None and same_model else {}
+        planned = before.planned if before is not None and same_model else {}
         found = survey(
             self._landing,
             items,
             records,
+            planned,
             crew,
             replaceable=frozenset({MARKER} if before is not None else ()),
             force=self._force,
@@ -105,7 +108,10 @@ class _Pull:
         )
         wanted = list(found.wanted.values())
         self._check_room(wanted, cache)
-        marker = Marker(self._client.url, self._ref, files={**records, **found.present})
+        marker = Marker(self._client.url, self._ref, files={**records, **found.present}, planned=planned)
+        for content in wanted:
+            for path in content.paths:
+                planned.setdefault(path, set()).add((content.sha256, content.size))
         if before is not None and before.ref == self._ref:
             marker.selections = before.selections
         marker.select(patterns)
@@ -123,15 +129,18 @@ class _Pull:
         try:
             gathering.save()
             gathering.run(wanted)
+            if not gathering.damaged:
+                # Whatever the marker says of the version: a pull that was killed before this has written it, too.
+                self._remove_leftovers(items, marker)
+                marker.planned = {}
         finally:
-            meter.finish()
-            gathering.save()
-            self._landing.sync()
+            try:
+                meter.finish()  # may raise, as any callback
+            finally:
+                gathering.save()
+                self._landing.sync()
         if gathering.damaged:
             raise _damaged(self._ref, [path for content in gathering.damaged for path in content.paths])
-        if same_model and before is not None and before.ref != self._ref:
-            self._remove_leftovers(items, records, marker)
-            gathering.save()
         return Pulled(
             version=self._version,
             directory=root,
@@ -164,19 +173,17 @@ class _Pull:
             if needed > free_bytes(folder):
                 raise disk_full(folder, needed=needed)
 
-    def _remove_leftovers(self, items: list[Item], records: dict[str, Record], marker: Marker) -> None:
-        """What the earlier version has and this one has not, or has otherwise: unless somebody touched it."""
+    def _remove_leftovers(self, items: list[Item], marker: Marker) -> None:
+        """What earlier versions have and this one has not, or has otherwise: unless somebody touched it. Not by
+        `planned`, which any version can make up that brings a file of the marker's name; nobody makes up an inode."""
         of_this = {item.path for item in items}
-        for path, record in records.items():
-            if path in of_this or self._is_of_version(path, record):
+        for path, record in list(marker.files.items()):
+            if path in of_this or self._listing.digest(path) == record.sha256:
                 continue
             there = self._landing.look(path)
             if there is not None and record.is_of(there):
                 self._landing.remove(path)
-            marker.files.pop(path, None)
-
-    def _is_of_version(self, path: str, record: Record) -> bool:
-        return self._listing.digest(path) == record.sha256
+            del marker.files[path]
 
 
 def _allocated(partial: Path, size: int) -> int:

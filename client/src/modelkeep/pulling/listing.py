@@ -80,6 +80,15 @@ class Listing:
                 return
             page = following
 
+    def check_count(self, count: int) -> None:
+        """UnavailableError unless so many files were listed: a page may have lost its Link on the way."""
+        if len(self._digests) != count:
+            raise UnavailableError(
+                f"the registry's list of {self._ref} has {len(self._digests)} files, and the version {count}",
+                code="bad_list",
+                hint="Try again. Is there a proxy before the registry that drops headers?",
+            )
+
     def digest(self, path: str) -> str | None:
         """A listed file's SHA-256; None: the version has no such file."""
         return self._digests.get(path)
@@ -125,4 +134,4 @@ class Listing:
         else:
             path, query = page, {}
         answer = self._api.call("GET", path, query=query, patience=patience)
-        return [File.from_json(row) for row in answer.body], answer.following
+        return [File.from_json(row) for row in answer.rows], answer.following

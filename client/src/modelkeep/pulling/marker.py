@@ -36,12 +36,15 @@ def record(sha256: str, found: os.stat_result) -> Record:
 
 @dataclass
 class Marker:
-    """Where a folder is from. `selections`: the patterns of each pull of this version; an empty one is all files."""
+    """Where a folder is from. `selections`: the patterns of each pull of this version; an empty one is all files.
+    `planned`: by path the digests and sizes of what pulls were about to put there: one that is killed has not the time
+    to record what it did."""
 
     url: str
     ref: Ref
     selections: list[list[str]] = field(default_factory=list)
     files: dict[str, Record] = field(default_factory=dict)
+    planned: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
 
     def select(self, patterns: Sequence[str]) -> None:
         """A pull with these patterns was asked for, too."""
@@ -62,6 +65,7 @@ class Marker:
             "files": {
                 path: [each.sha256, each.size, each.mtime_ns, each.inode] for path, each in self.files.copy().items()
             },
+            "planned": {path: sorted(contents) for path, contents in self.planned.items()},
         }
         temporary = folder / f".modelkeep-{secrets.token_hex(8)}.tmp"
         try:
@@ -79,8 +83,12 @@ def read_marker(folder: Path) -> Marker | None:
     try:
         said = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         files = {str(path): Record(str(each[0]), *map(int, each[1:])) for path, each in said["files"].items()}
-        check_paths(files)  # a version may have brought a file of this name
+        planned = {
+            str(path): {(str(sha256), int(size)) for sha256, size in contents}
+            for path, contents in said.get("planned", {}).items()
+        }
+        check_paths(files.keys() | planned.keys())  # a version may have brought a file of this name
         ref = Ref(str(said["user_id"]), str(said["model_id"]), str(said["version"]))
-        return Marker(str(said["url"]), ref, [list(map(str, each)) for each in said["selections"]], files)
+        return Marker(str(said["url"]), ref, [list(map(str, each)) for each in said["selections"]], files, planned)
     except (OSError, LocalFileError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return None

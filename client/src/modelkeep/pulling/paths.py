@@ -25,6 +25,8 @@ def check_paths(paths: Iterable[str], *, windows: bool = os.name == "nt") -> Non
         if fault := _fault(path, windows=windows):
             raise _unsafe(f"the version's path {show(path)} {fault}")
         key = spelling(path)
+        if key.partition("/")[0] == WORKSHOP:
+            raise _unsafe(f"the version's path {show(path)} is where a pull keeps what is under way")
         if key in files:
             raise _unsafe(f"the version's paths {show(files[key])} and {show(path)} would be one file on some systems")
         files[key] = path

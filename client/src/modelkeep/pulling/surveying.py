@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -47,15 +47,17 @@ def survey(
     landing: Landing,
     items: Iterable[Item],
     records: Mapping[str, Record],
+    planned: Mapping[str, Set[tuple[str, int]]],
     crew: Crew,
     *,
     replaceable: frozenset[str],
     force: bool,
     on_progress: OnProgress | None,
 ) -> Survey:
-    """Look at each item's path. What `records` tell of, and nobody touched since, is not read; what else is there is
-    read whole. A file that differs may be replaced if an earlier pull left it so, if it is one of `replaceable`, or by
-    force; LocalFileError `in_the_way` if none of that, and nothing was changed."""
+    """Look at each item's path. What `records` tell of, and nobody touched since, is not read unless `force` (disks
+    forget); what else is there is read whole. A file that differs may be replaced if an earlier pull left it so or had
+    `planned` it (digests and sizes by path), if it is one of `replaceable`, or by force; LocalFileError `in_the_way` if
+    none of that, and nothing was changed."""
     found = Survey()
     unknown: list[tuple[Item, os.stat_result]] = []
     for item in items:
@@ -67,24 +69,46 @@ def survey(
             raise _in_the_way(landing, [item.path], folder=True)
         elif not stat.S_ISREG(there.st_mode):
             (found.want(item) if force else found.changed.append(item.path))
-        elif known is not None and known.is_of(there):
+        elif known is not None and known.is_of(there) and not force:
             if known.sha256 == item.sha256:
                 found.present[item.path] = known
             else:
                 found.want(item)
         else:
             unknown.append((item, there))
-    _read(landing, found, unknown, records, crew, replaceable, force=force, on_progress=on_progress)
+    _read(
+        landing,
+        found,
+        unknown,
+        _left(unknown, records, planned),
+        crew,
+        replaceable,
+        force=force,
+        on_progress=on_progress,
+    )
     if found.changed:
         raise _in_the_way(landing, sorted(found.changed))
     return found
+
+
+def _left(
+    unknown: Iterable[tuple[Item, os.stat_result]],
+    records: Mapping[str, Record],
+    planned: Mapping[str, Set[tuple[str, int]]],
+) -> dict[str, set[tuple[str, int]]]:
+    """What earlier pulls may have left at these paths: digests and sizes."""
+    left = {item.path: set(planned.get(item.path, ())) for item, _ in unknown}
+    for path, contents in left.items():
+        if (known := records.get(path)) is not None:
+            contents.add((known.sha256, known.size))
+    return left
 
 
 def _read(
     landing: Landing,
     found: Survey,
     unknown: list[tuple[Item, os.stat_result]],
-    records: Mapping[str, Record],
+    left: Mapping[str, Set[tuple[str, int]]],
     crew: Crew,
     replaceable: frozenset[str],
     *,
@@ -93,8 +117,8 @@ def _read(
 ) -> None:
     # Another size is another content; then only what an earlier pull left is worth reading.
     def worth(item: Item, there: os.stat_result) -> bool:
-        known = records.get(item.path)
-        return there.st_size == item.size or (not force and known is not None and known.size == there.st_size)
+        sizes = {size for _, size in left[item.path]}
+        return there.st_size == item.size or (not force and there.st_size in sizes)
 
     reading = [each for each in unknown if worth(*each)]
     digests: dict[str, str] = {}
@@ -114,10 +138,10 @@ def _read(
         crew.run(tasks())
         meter.finish()
     for item, there in unknown:
-        digest, known = digests.get(item.path), records.get(item.path)
+        digest = digests.get(item.path)
         if digest == item.sha256:
             found.present[item.path] = record(digest, there)
-        elif force or item.path in replaceable or (known is not None and digest == known.sha256):
+        elif force or item.path in replaceable or (digest, there.st_size) in left[item.path]:
             found.want(item)
         else:
             found.changed.append(item.path)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 _WORKERS = 8  # ranges at once
 _WAITS = 30  # redirects of the registry to itself, each after up to 20 s, until the ZIP is made
 _CHUNK = 1024 * 1024  # bytes
+# What zipfile raises for bytes that are no ZIP: a name that is not UTF-8, an offset before the file, and so on.
+_NO_ZIP = (
+    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, IndexError, struct.error,
+)  # fmt: skip
 
 
 def pull_zip(client: Client, ref: Ref, path: Path | None, *, on_progress: OnProgress | None) -> Path:
@@ -125,6 +132,11 @@ def _fault(path: Path, items: dict[str, Item], on_progress: OnProgress | None) -
                 if item is None or member.filename in seen:
                     return f"{show(member.filename)} is not in the version, or twice in the ZIP"
                 seen.add(member.filename)
+                # Others are unpacked without a bound: a few bytes of them fill any memory.
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    return f"{show(member.filename)} is packed in a way that no registry does"
+                if stat.S_ISLNK(member.external_attr >> 16):
+                    return f"{show(member.filename)} is a symbolic link"
                 digest, left = hashlib.sha256(), item.size
                 with archive.open(member) as file:
                     while chunk := file.read(_CHUNK):
@@ -135,8 +147,12 @@ def _fault(path: Path, items: dict[str, Item], on_progress: OnProgress | None) -
                         meter.add(len(chunk))
                 if left or digest.hexdigest() != item.sha256:
                     return f"{show(member.filename)} has other bytes than its digest says"
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _NO_ZIP as error:
         return f"it can't be read: {error}"
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # from seek: an offset that can't be one
+            raise
+        return f"it can't be read: {error.strerror}"
     meter.finish()
     missing = sorted(items.keys() - seen)
     return f"{show(missing[0])} is not in it" if missing else None

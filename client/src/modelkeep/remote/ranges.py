@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from modelkeep.api import TRANSFER_PATIENCE
@@ -67,7 +67,7 @@ class Ranges:
         while target.done < target.size:
             before = target.done
             try:
-                patiently(attempt, seconds=self._patience)
+                patiently(attempt, seconds=self._patience, retry=target.wants_more)
             except UnavailableError:
                 if target.done == before:  # where bytes come, however slowly, it may go on
                     raise
@@ -79,15 +79,31 @@ class Ranges:
             self.fill(*runs[0])
             return
         stop = threading.Event()
-        with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="modelkeep-ranges") as pool:
-            futures = [pool.submit(self._fill, start, _Target(views, stop)) for start, views in runs]
+        waiting = queue.SimpleQueue[tuple[int, list[memoryview]]]()
+        for run in runs:
+            waiting.put(run)
+        ended = queue.SimpleQueue[BaseException | None]()
+
+        def work() -> None:
             try:
-                for future in futures:
-                    future.result()
-            except BaseException:  # one failed, or Ctrl-C: the others need not go on
-                stop.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+                while not stop.is_set():
+                    start, views = waiting.get_nowait()
+                    self._fill(start, _Target(views, stop))
+            except queue.Empty:
+                ended.put(None)
+            except BaseException as error:  # noqa: BLE001 - raised below
+                ended.put(error)
+
+        # Daemons, and not waited for once one failed or at Ctrl-C: what hangs in a read would hold us for minutes.
+        threads = min(SIDE_BY_SIDE, len(runs))
+        for _ in range(threads):
+            threading.Thread(target=work, name="modelkeep-ranges", daemon=True).start()
+        try:
+            for _ in range(threads):
+                if (error := ended.get()) is not None:
+                    raise error
+        finally:
+            stop.set()
 
     def _presigned(self) -> str:
         with self._lock:
@@ -127,6 +143,10 @@ class _Target:
         self._index = self._inside = 0
         self.done = 0
         self.size = sum(map(len, self._views))
+
+    def wants_more(self, error: BaseException) -> bool:
+        """Whether it makes sense to try again."""
+        return isinstance(error, UnavailableError) and not self._stop.is_set()
 
     def write(self, chunk: bytes) -> None:
         if self._stop.is_set():
