@@ -111,6 +111,38 @@ def test_a_page_that_is_no_registry_s_is_told_apart() -> None:
     assert caught.value.code == "not_a_registry"
 
 
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (Reply(301, b"", {"Location": "https://models.example.com/x"}), "https://models.example.com"),
+        (Reply(307, b"", {"Location": "https://models.example.com/x"}), "https://models.example.com"),
+        (Reply(302, b"<html>"), "MODELKEEP_URL"),
+        (Reply(404, b"<html>"), "MODELKEEP_URL"),
+        (Reply(404, b'{"detail": "Not Found", "code": "no_such_route"}'), "MODELKEEP_URL"),
+        (Reply(405, b"{}"), "MODELKEEP_URL"),
+    ],
+)
+def test_a_wrong_url_is_no_missing_model_and_no_fault_of_ours(answer: Reply, hint: str) -> None:
+    with serving(lambda _: answer) as server, pytest.raises(UnavailableError) as caught:
+        Api(server.url, None).call("GET", "/ai-models/alice")
+    assert (caught.value.code, caught.value.exit_code, caught.value.status) == ("not_a_registry", 7, answer.status)
+    assert hint in (caught.value.hint or "")
+    assert len(server.requests) == 1
+
+
+def test_a_download_may_be_sent_on() -> None:
+    with serving(lambda _: Reply(307, b"", {"Location": "https://store/k"})) as server:
+        assert Api(server.url, None).call("GET", "/ai-models/a/b/download").headers["location"] == "https://store/k"
+
+
+def test_a_token_that_is_refused_is_not_asked_for_as_if_there_were_none() -> None:
+    with serving(lambda _: reply({"message": "Unauthorized"}, 401)) as server:
+        for token, hint in ((None, "Sign in"), ("eyJ", "whoami")):
+            with pytest.raises(DeniedError, match="Unauthorized") as caught:
+                Api(server.url, token).call("GET", "/x")
+            assert hint in (caught.value.hint or "")
+
+
 def test_pages_follow_their_links_to_this_host_alone() -> None:
     def answer(request: Request) -> Reply:
         if "cursor" in request.path:

@@ -220,6 +220,35 @@ def test_a_fault_of_ours_is_named_as_one(arguments: list[str], monkeypatch: pyte
     assert "secret" not in done.output + loud.output
 
 
+@pytest.mark.parametrize("command", ["ls", "versions"])
+def test_a_model_without_versions_is_not_found(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeClient, "found", [])
+    done = run(command, "alice/absent")
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert "alice/absent has no versions" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["rm", "alice/bert", "--all", "--purge"], "modelkeep rm alice/bert --all --purge --yes --url http://r:1"),
+        (["uploads", "abort", "01U"], "modelkeep uploads abort 01U --yes --url http://r:1"),
+    ],
+)
+def test_a_command_to_say_next_is_whole(arguments: list[str], hint: str) -> None:
+    assert f"`{hint}`" in run(*arguments, "--url", "http://r:1").stderr
+
+
+def test_who_pushes_to_somebody_else_is_told_why_it_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def push(*_: object, **__: object) -> None:
+        raise errors.NotFoundError("Model 'm' of user 'bob' not found", status=404)
+
+    monkeypatch.setattr(FakeClient, "push", push)
+    done = run("push", "model", "bob/m")
+    assert done.exit_code == 3
+    assert "hint: To push to bob you have to be bob" in done.stderr
+
+
 def test_a_disk_that_is_full_is_a_local_fault() -> None:
     FakeClient.error = OSError(28, "No space left on device", "/data/x")
     done = run("pull", "alice/bert")

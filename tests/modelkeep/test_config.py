@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keyring
 import keyring.backend
+import keyring.errors
 import pytest
 from keyring.backends.fail import Keyring as NoKeyring
 from modelkeep import Client
@@ -75,12 +76,53 @@ def test_without_a_keyring_it_goes_to_a_file_for_this_user_alone(
     assert "secret" not in contents(config)
 
 
+def test_a_later_login_and_a_logout_leave_no_token_behind(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = keyring.core._keyring_backend
+    monkeypatch.setattr(keyring.core, "_keyring_backend", NoKeyring())
+    assert config.login(URL, "old-secret") == "file"
+    monkeypatch.setattr(keyring.core, "_keyring_backend", ring)
+    assert config.login(URL, "secret") == "keyring"
+    assert "old-secret" not in contents(config)
+
+    def locked(*_: str) -> None:
+        raise keyring.errors.KeyringLocked("locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(InMemory, "delete_password", locked)
+        with pytest.raises(UsageError, match="does not let go"):
+            config.logout(URL)
+    assert config.token(URL) == ("secret", "keyring")
+    assert config.logout(URL)
+    assert config.token(URL) == (None, "none")
+
+
 def test_the_environment_wins(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     config.login(URL, "secret")
     monkeypatch.setenv("MODELKEEP_URL", "http://localhost:9000/")
     monkeypatch.setenv("MODELKEEP_TOKEN", "other")
     assert config.url() == "http://localhost:9000"
     assert config.token(URL) == ("other", "MODELKEEP_TOKEN")
+
+
+@pytest.mark.parametrize("given", ["eyJ.a.b\n", " eyJ.a.b", "Bearer eyJ.a.b\r\n"])
+def test_a_token_with_a_line_end_or_its_scheme_is_the_token(
+    config: Config, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELKEEP_TOKEN", given)
+    assert config.token(URL) == ("eyJ.a.b", "MODELKEEP_TOKEN")
+    assert Client(URL, given, config=config).api._token == "eyJ.a.b"
+
+
+@pytest.mark.parametrize("given", ["eyJ.a b", "eyJ.a\nb", "eyJ.€", " \n", "Bearer "])
+def test_what_can_be_no_token_is_refused_and_not_shown(
+    config: Config, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELKEEP_TOKEN", given)
+    for do in (Config().token, Client, lambda url: Client(url, given, config=config)):
+        with pytest.raises(UsageError) as caught:
+            do(URL)
+        assert caught.value.code == "bad_token"
+        assert "eyJ" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://host", "https://", "https://a:b@host", "https://host/?a=b"])

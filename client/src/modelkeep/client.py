@@ -17,6 +17,7 @@ from modelkeep.names import Ref, check_user_id, is_version, parse_ref
 from modelkeep.progress import OnProgress
 from modelkeep.results import Deleted, Difference, File, Pulled, Upload, Verification, Version
 from modelkeep.store import Store
+from modelkeep.tokens import check_token
 
 if TYPE_CHECKING:
     import numpy
@@ -40,7 +41,7 @@ class Client:
     ) -> None:
         self.config = config or Config()
         self.url = check_url(url) if url else self.config.url()
-        token = token or self.config.token(self.url)[0]
+        token = check_token(token, "`token`") if token else self.config.token(self.url)[0]
         connections = Connections()
         self.api = Api(self.url, token, connections=connections, patience=patience)
         self.store = Store(connections)

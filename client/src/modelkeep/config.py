@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from modelkeep.errors import UsageError
+from modelkeep.tokens import check_token
 
 DEFAULT_URL = "http://localhost:8000"
 _SERVICE = "modelkeep"  # the name under which the system's keyring has our tokens
@@ -81,19 +82,6 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def check_token(token: str | None) -> str | None:
-    """The token without blanks around it, as a secret that was pasted has a line's end; UsageError, which does not show
-    it, for what can't be sent as one."""
-    token = (token or "").strip()
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise UsageError(
-            "the token can't be one: it has blanks or other characters that none has",
-            code="bad_token",
-            hint="Set MODELKEEP_TOKEN anew, or `modelkeep login`.",
-        )
-    return token or None
-
-
 class Config:
     """What `modelkeep login` stored: a URL, and per URL whether its token is in the keyring or in a file (mode 600)."""
 
@@ -108,8 +96,8 @@ class Config:
 
     def token(self, url: str) -> tuple[str | None, str]:
         """The token for a registry, or None, and where it is from: MODELKEEP_TOKEN, keyring, file, none."""
-        if token := check_token(os.environ.get("MODELKEEP_TOKEN")):
-            return token, "MODELKEEP_TOKEN"
+        if token := os.environ.get("MODELKEEP_TOKEN"):
+            return check_token(token, "MODELKEEP_TOKEN"), "MODELKEEP_TOKEN"
         where = self._load(self._path).get("tokens", {}).get(url)
         if where == "keyring":
             import keyring
@@ -139,17 +127,27 @@ class Config:
         where = tokens.pop(url, None)
         if where == "keyring":
             import keyring
-            from keyring.errors import KeyringError
+            from keyring.errors import KeyringError, PasswordDeleteError
 
-            with suppress(KeyringError):
+            try:
                 keyring.delete_password(_SERVICE, url)
-        elif where == "file":
-            kept = self._load(self._tokens)
-            kept.pop(url, None)
-            write_private(self._tokens, json.dumps(kept))
+            except PasswordDeleteError:
+                pass  # it is gone already
+            except KeyringError as error:
+                raise UsageError(
+                    f"the keyring does not let go of the token for {url}: {error}",
+                    code="keyring",
+                    hint="Unlock it and `modelkeep logout` again.",
+                ) from error
+        self._forget_file(url)
         if where is not None:
             write_private(self._path, json.dumps({**stored, "tokens": tokens}, indent=2))
         return where is not None
+
+    def _forget_file(self, url: str) -> None:
+        kept = self._load(self._tokens)
+        if kept.pop(url, None) is not None:
+            write_private(self._tokens, json.dumps(kept))
 
     def _keep(self, url: str, token: str) -> str:
         import keyring
@@ -158,6 +156,7 @@ class Config:
         try:
             keyring.set_password(_SERVICE, url, token)
             if keyring.get_password(_SERVICE, url) == token:
+                self._forget_file(url)  # of a login when there was no keyring
                 return "keyring"
         except (KeyringError, OSError, RuntimeError):
             pass  # a machine without one, or a locked one that nobody can unlock: the file

@@ -132,9 +132,9 @@ def from_answer(status: int, body: Any, *, request_id: str | None = None) -> Mod
     """The exception that an answer of the registry stands for. `body` is its JSON, or anything else: a proxy's page."""
     kind = _BY_STATUS.get(status, UnavailableError if status >= 500 else ModelkeepError)
     said = body if isinstance(body, dict) else {}
-    detail = str(said.get("detail") or f"the server answered {status}")
+    detail = str(said.get("detail") or said.get("message") or f"the server answered {status}")
     if status >= 500 and request_id:
         detail += f" (request {request_id})"
-    extra = {name: value for name, value in said.items() if name not in ("detail", "code")}
+    extra = {name: value for name, value in said.items() if name not in ("detail", "code", "message")}
     code = said.get("code")
     return kind(detail, code=str(code) if code else None, hint=_HINTS.get(status), status=status, extra=extra)

@@ -11,7 +11,7 @@ import click
 
 from modelkeep.cli.common import Shared, can_ask, common, pass_shared
 from modelkeep.errors import DeniedError, NotFoundError, UsageError
-from modelkeep.tokens import claims_of
+from modelkeep.tokens import check_token, claims_of
 
 _WHERE = {
     "keyring": "in the system's keyring",
@@ -46,7 +46,7 @@ def login_command(shared: Shared, token_stdin: bool) -> None:
         url = check_url(click.prompt("Registry", default=url, err=True))
     token: str | None = None
     if token_stdin:
-        token = _check(sys.stdin.readline())
+        token = check_token(sys.stdin.readline())
     elif ask(url, None).status == 401:
         if not can_ask():
             raise UsageError(
@@ -54,7 +54,7 @@ def login_command(shared: Shared, token_stdin: bool) -> None:
                 code="no_terminal",
                 hint="Give it by --token-stdin, or set MODELKEEP_TOKEN.",
             )
-        token = _check(click.prompt("Token", hide_input=True, err=True))
+        token = check_token(click.prompt("Token", hide_input=True, err=True))
     if token is not None and ask(url, token).status == 401:
         raise DeniedError(
             f"{url} does not accept this token; nothing was stored", status=401, hint=_hint(claims_of(token))
@@ -141,15 +141,6 @@ def open_command(shared: Shared) -> None:
     shared.out.result({"url": page, "opened": opened}, page)
     if not opened:
         shared.out.note("No browser was found.")
-
-
-def _check(text: str) -> str:
-    token = text.strip()
-    if not token:
-        raise UsageError("no token was given")
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise UsageError("this can't be a token: it has blanks or other characters that none has")
-    return token
 
 
 def _claim(name: str, value: Any) -> str:

@@ -11,7 +11,7 @@ import click
 from modelkeep.cli import showing
 from modelkeep.cli.common import Shared, common, own_user, pass_shared
 from modelkeep.errors import NotFoundError, UsageError
-from modelkeep.names import parse_ref
+from modelkeep.names import Ref, parse_ref
 
 if TYPE_CHECKING:
     from modelkeep.results import File, Version
@@ -63,18 +63,18 @@ def ls_command(
       modelkeep ls alice/bert
       modelkeep ls alice/bert:v2
     """
-    client = shared.client()
     if what and "/" in what:
         if framework or model_type or tags or production is not None or latest or inactive or all_:
             raise UsageError("filters are for a user's models", hint=f"modelkeep ls {what.split('/')[0]} --latest")
         ref = parse_ref(what)
         if ref.version:
-            _show_files(shared, client.files(ref))
+            _show_files(shared, shared.client().files(ref))
         else:
-            _show_versions(shared, client.versions(ref))
+            _show_model(shared, ref)
         return
     if inactive and all_:
         raise UsageError("--inactive and --all exclude each other")
+    client = shared.client()
     user_id = own_user(client, what)
 
     def ask(is_active: bool | None) -> Iterator[Version]:
@@ -177,10 +177,13 @@ def versions_command(shared: Shared, ref: str) -> None:
     model = parse_ref(ref)
     if model.version:
         raise UsageError(f"{ref} names one version", hint=f"`modelkeep info {ref}` shows it.")
-    client = shared.client()
-    if _show_versions(shared, client.versions(model)) == 0:
+    _show_model(shared, model)
+
+
+def _show_model(shared: Shared, model: Ref) -> None:
+    if _show_versions(shared, shared.client().versions(model)) == 0:
         hint = f"`modelkeep ls {model.user_id}` lists the models."
-        raise NotFoundError(f"{ref} has no versions", code="model_not_found", hint=hint)
+        raise NotFoundError(f"{model} has no versions", code="model_not_found", hint=hint)
 
 
 def _show_versions(shared: Shared, versions: Iterator[Version]) -> int:

@@ -131,7 +131,9 @@ def rm_command(shared: Shared, ref: str, all_: bool, purge: bool, yes: bool) -> 
     if all_ and model.version:
         raise UsageError("--all is for all versions of a model", hint=f"Leave :{model.version} out, or --all.")
     if not yes and not can_ask():
-        raise UsageError("there is no terminal to ask at", code="no_terminal", hint=f"`modelkeep rm {ref} --yes`")
+        flags = [flag for flag, given in (("--all", all_), ("--purge", purge)) if given]
+        hint = f"`{shared.command('rm', ref, *flags, '--yes')}`"
+        raise UsageError("there is no terminal to ask at", code="no_terminal", hint=hint)
     client = shared.client()
     model, going = _going(client, model, all_)
     if not yes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ class Shared:
     def out(self) -> Output:
         """Where to print."""
         return Output(as_json=self.json, quiet=self.quiet)
+
+    def command(self, *words: str) -> str:
+        """A command to say next, at the same registry."""
+        return shlex.join(["modelkeep", *words, *(["--url", self.url] if self.url else [])])
 
     def client(self) -> Client:
         """The registry; its connections are closed when the command ends."""

@@ -14,7 +14,8 @@ from modelkeep.cli.bars import Bars
 from modelkeep.cli.common import Shared, common, pass_shared
 from modelkeep.cli.fields import given_fields, metadata_options
 from modelkeep.cli.text import clean, count, size
-from modelkeep.errors import IntegrityError, UsageError
+from modelkeep.errors import IntegrityError, NotFoundError, UsageError
+from modelkeep.names import parse_ref
 
 if TYPE_CHECKING:
     from modelkeep.results import Pulled, Upload
@@ -80,8 +81,13 @@ def push_command(
                 on_progress=bars,
                 on_upload=begun.append,
             )
+    except NotFoundError as error:
+        if not begun:  # nobody looked for the model: another's namespace answers as if it were not there
+            user_id = parse_ref(ref).user_id
+            error.hint = f"To push to {user_id} you have to be {user_id}: `modelkeep whoami` shows your token's user."
+        raise
     except KeyboardInterrupt:
-        return interrupted(begun[-1].upload_id if begun else None)
+        return interrupted(shared, begun[-1].upload_id if begun else None)
     if begun:
         said = f"Pushed {showing.summary(version)}."
     else:
@@ -90,12 +96,12 @@ def push_command(
     return 0
 
 
-def interrupted(upload_id: str | None) -> int:
+def interrupted(shared: Shared, upload_id: str | None) -> int:
     """Say how to go on and how to give up."""
     click.echo("\nStopped. What was sent is kept for 7 days.", err=True)
     click.echo(clean(f"  go on:    {shlex.join(['modelkeep', *sys.argv[1:]])}"), err=True)
     if upload_id:
-        click.echo(clean(f"  give up:  {shlex.join(['modelkeep', 'uploads', 'abort', upload_id])}"), err=True)
+        click.echo(clean(f"  give up:  {shared.command('uploads', 'abort', upload_id)}"), err=True)
     return 130
 
 
@@ -203,7 +209,7 @@ def verify_command(shared: Shared, directory: Path, ref: str | None) -> int:
         out.text(clean(f"{directory} is {version}: {count(len(found.intact), 'file')}, all intact."))
         return 0
     force = ["--force"] if found.damaged else []
-    again = shlex.join(["modelkeep", "pull", str(version), "-o", str(directory), *force])
+    again = shared.command("pull", str(version), "-o", str(directory), *force)
     fault = IntegrityError(
         f"{directory} is not {version}: {len(found.damaged)} damaged, {len(found.missing)} missing",
         hint=f"`{again}` fetches them again.",

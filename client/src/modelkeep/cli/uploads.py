@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
@@ -87,7 +86,7 @@ def _resume(shared: Shared, upload_id: str, path: Path, ignore: tuple[str, ...],
         with Bars(shared.out) as bars:
             version = client.resume(upload_id, path, ignore=ignore, follow_links=follow_links, on_progress=bars)
     except KeyboardInterrupt:
-        return interrupted(upload_id)
+        return interrupted(shared, upload_id)
     shared.out.result(showing.version_json(version), f"Pushed {showing.summary(version)}.")
     return 0
 
@@ -108,7 +107,7 @@ def _abort(shared: Shared, upload_id: str, yes: bool) -> None:
       modelkeep uploads abort 01J9... --yes
     """
     if not yes and not can_ask():
-        hint = f"`{shlex.join(['modelkeep', 'uploads', 'abort', upload_id, '--yes'])}`"
+        hint = f"`{shared.command('uploads', 'abort', upload_id, '--yes')}`"
         raise UsageError("there is no terminal to ask at", code="no_terminal", hint=hint)
     client = shared.client()
     if not yes:
