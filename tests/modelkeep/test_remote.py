@@ -62,6 +62,11 @@ def test_it_reads_as_bytes_in_memory_do(data: bytes, block_size: int, steps: lis
         assert len(ours._blocks) <= CACHED
 
 
+def test_a_line_that_spans_blocks_ends_at_the_size_that_was_asked_for() -> None:
+    file = remote_of(FakeStore(bytes(4)), block_size=2)  # as io's own readline does not
+    assert (file.readline(3), file.tell()) == (bytes(3), 3)
+
+
 def test_opening_asks_nothing_of_the_store_and_reading_asks_the_registry_once() -> None:
     store = FakeStore(DATA)
     ranges, client = ranges_of(store)

@@ -126,6 +126,15 @@ class RemoteFile(io.RawIOBase):
             self._fetch(number, number)
             return bytes(self._blocks[number][inside:])
 
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Up to and with the next line end, at most `size` bytes. (io's own takes more than that where a block ends.)"""
+        made = bytearray()
+        limit = self.size if size is None or size < 0 else size
+        while len(made) < limit and not made.endswith(b"\n") and (ahead := self.peek()):
+            end = ahead.find(b"\n") + 1 or len(ahead)
+            made += self.read(min(end, limit - len(made)))
+        return bytes(made)
+
     def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """The bytes at each (start, length), cut off at the end, fetched side by side and past the cache. Neighbours
         are fetched together."""
