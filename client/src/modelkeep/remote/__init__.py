@@ -127,7 +127,7 @@ class RemoteFile(io.RawIOBase):
             return bytes(self._blocks[number][inside:])
 
     def readline(self, size: int | None = -1, /) -> bytes:
-        """Up to and with the next line end, at most `size` bytes. (io's own takes more than that where a block ends.)"""
+        """Up to and with the next line end, at most `size` bytes. (io's own takes more where a block ends.)"""
         made = bytearray()
         limit = self.size if size is None or size < 0 else size
         while len(made) < limit and not made.endswith(b"\n") and (ahead := self.peek()):
