@@ -144,7 +144,7 @@ class Api:
                 f"{urlsplit(self.url).netloc} answers{f' {status}' if status >= 300 else ''}, "
                 f"and not as a registry does{_elsewhere(headers.get('location', ''))}",
                 code="not_a_registry",
-                hint="Check MODELKEEP_URL (https? a stage at its end, as /Prod?); is a proxy or sign-in page before it?",
+                hint="Check MODELKEEP_URL (https? a stage at its end?); is a proxy or sign-in page before it?",
                 status=status if status >= 300 else None,
             )
         error = from_answer(status, said, request_id=headers.get("x-request-id") or headers.get("x-amzn-requestid"))
