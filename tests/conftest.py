@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
@@ -194,3 +195,10 @@ def call_function(
     if "json" in answered.get("content-type", ""):
         return answer["statusCode"], answered, json.loads(content)
     return answer["statusCode"], answered, content
+
+
+@pytest.fixture
+def own_loop() -> Iterator[None]:
+    """For tests that call asyncio.run: it takes the thread's event loop away, which Mangum asks for afterwards."""
+    yield
+    asyncio.set_event_loop(asyncio.new_event_loop())

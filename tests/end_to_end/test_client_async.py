@@ -17,7 +17,8 @@ from modelkeep.progress import Progress
 from tests.end_to_end.client import file_sha256, write_pattern
 from tests.end_to_end.client_under_test import home_in
 
-pytestmark = pytest.mark.needs("process")  # any target: test_client_everywhere.py
+# Any target: test_client_everywhere.py.
+pytestmark = [pytest.mark.needs("process"), pytest.mark.usefixtures("own_loop")]
 
 MIB = 1024 * 1024
 

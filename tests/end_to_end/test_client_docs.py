@@ -22,7 +22,8 @@ from safetensors.numpy import save_file
 from tests.end_to_end.running import PROJECT, Server
 from tests.end_to_end.targets import Target
 
-pytestmark = pytest.mark.needs("process")  # any target: test_client_everywhere.py
+# Any target: test_client_everywhere.py.
+pytestmark = [pytest.mark.needs("process"), pytest.mark.usefixtures("own_loop")]
 
 PAGE = PROJECT / "docs/client.md"
 

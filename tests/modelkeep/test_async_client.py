@@ -17,6 +17,8 @@ from modelkeep.config import Config, Home
 from modelkeep.errors import NotFoundError
 from modelkeep.progress import Meter, OnProgress
 
+pytestmark = pytest.mark.usefixtures("own_loop")
+
 
 def public(kind: type) -> dict[str, Any]:
     return {name: value for name, value in vars(kind).items() if inspect.isfunction(value) and name[0] != "_"}
