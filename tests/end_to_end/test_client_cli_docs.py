@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from modelkeep.cli.app import _COMMANDS
+from modelkeep.cli.program import _COMMANDS
 
 from tests.end_to_end import client_under_test, making
 from tests.end_to_end.running import PROJECT, Server

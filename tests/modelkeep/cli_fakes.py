@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import modelkeep.client
 import pytest
 from click.testing import CliRunner, Result
-from modelkeep.cli.app import app
+from modelkeep.cli.program import app
 from modelkeep.config import Config, check_url
 from modelkeep.names import parse_ref
 from modelkeep.progress import Progress

@@ -163,7 +163,7 @@ def test_nothing_is_asked_without_a_terminal(home: Path) -> None:
 
 def test_help_and_completion_need_no_http(home: Path) -> None:
     code = (
-        "import sys\nfrom modelkeep.cli.app import app\n"
+        "import sys\nfrom modelkeep.cli.program import app\n"
         "try: app.main(sys.argv[1:])\nexcept SystemExit: pass\n"
         "heavy = {'urllib3', 'rich', 'yaml', 'keyring', 'tenacity', 'http.client'} & set(sys.modules)\n"
         "sys.exit(f'loaded: {heavy}' if heavy else 0)"

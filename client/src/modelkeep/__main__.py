@@ -18,7 +18,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(OSError, ValueError):
                 stream.reconfigure(errors="backslashreplace")
-    from modelkeep.cli.app import app
+    from modelkeep.cli.program import app
 
     app.main()
 

@@ -22,7 +22,7 @@ def completion_command(shared: Shared, shell: str) -> None:
       modelkeep completion zsh >> ~/.zshrc
       modelkeep completion fish > ~/.config/fish/completions/modelkeep.fish
     """
-    from modelkeep.cli.app import app
+    from modelkeep.cli.program import app
 
     kind = get_completion_class(shell)
     if kind is None:
