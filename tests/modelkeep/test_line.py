@@ -8,7 +8,7 @@ import time
 import pytest
 from modelkeep.pushing import line as lines
 from modelkeep.pushing.line import ONE_PART, Line
-from modelkeep.pushing.workers import StoppedError
+from modelkeep.workers import StoppedError
 
 
 class Clock:

@@ -335,9 +335,10 @@ def test_the_store_says_when_to_come_back(
     (tmp_path / "a").write_text("a")
     slept: list[float] = []
     monkeypatch.setattr("tenacity.nap.time.sleep", slept.append)
-    registry.fault("complete", answers(503, {"detail": "busy"}, Retry_After="3"))
+    monkeypatch.setattr("modelkeep.pushing.uploading.TRANSFER_PATIENCE", 30.0)
+    registry.fault("complete", answers(503, {"detail": "busy"}, Retry_After="7"))
     client.push(tmp_path / "a", "alice/m")
-    assert max(slept) >= 3
+    assert max(slept) >= 7
 
 
 def test_a_url_that_is_refused_again_and_again_ends_with_the_stores_words(

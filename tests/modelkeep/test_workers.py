@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from modelkeep.pushing.workers import StoppedError, side_by_side
+from modelkeep.workers import StoppedError, side_by_side
 
 
 def test_all_jobs_are_done_at_most_so_many_at_once_and_few_made_ahead() -> None:

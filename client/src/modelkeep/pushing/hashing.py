@@ -15,7 +15,7 @@ from pathlib import Path
 from modelkeep.errors import LocalFileError
 from modelkeep.progress import Meter
 from modelkeep.pushing.scanning import Entry, Stamp, unreadable
-from modelkeep.pushing.workers import StoppedError, side_by_side
+from modelkeep.workers import StoppedError, side_by_side
 
 CHUNK = 1024 * 1024  # bytes in memory at a time, of one file
 _THREADS = min(8, os.cpu_count() or 1)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from modelkeep.pushing.workers import StoppedError
+from modelkeep.workers import StoppedError
 
 _WINDOW = 5.0  # seconds over which the line's pace is measured
 ONE_PART = 16 * 1024 * 1024  # bytes: a part of the registry's, unless the file has more than 160 GB

@@ -15,9 +15,9 @@ from modelkeep.errors import IntegrityError, UnavailableError
 from modelkeep.progress import Meter
 from modelkeep.pushing.hashing import Hashed, Hashes, check_content, hash_range, read_range
 from modelkeep.pushing.line import Line
-from modelkeep.pushing.workers import Job, side_by_side
 from modelkeep.results import Put, Upload, UploadFile
 from modelkeep.store import ExpiredError, Store
+from modelkeep.workers import Job, side_by_side
 
 THREADS = 8
 _MIB = 1024 * 1024

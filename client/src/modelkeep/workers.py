@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 Job = Callable[[], None]
@@ -53,8 +54,6 @@ def side_by_side(jobs: Iterable[Job], *, threads: int, stop: threading.Event) ->
         raise
     if stop.is_set():
         _dismiss(waiting, pool)
-        for thread in pool:
-            thread.join(_GRACE / len(pool))
         raise errors[0] if errors else StoppedError
 
 
@@ -68,7 +67,7 @@ def _put(waiting: queue.Queue[Job | None], job: Job | None, stop: threading.Even
 
 
 def _dismiss(waiting: queue.Queue[Job | None], pool: list[threading.Thread]) -> None:
-    """Throw away what is waiting, so that each thread finds its end instead."""
+    """Throw away what is waiting, so that each thread finds its end instead, and give them a moment for it."""
     try:
         while True:
             waiting.get_nowait()
@@ -78,4 +77,7 @@ def _dismiss(waiting: queue.Queue[Job | None], pool: list[threading.Thread]) -> 
         try:
             waiting.put_nowait(None)
         except queue.Full:
-            return
+            break
+    end = time.monotonic() + _GRACE
+    for thread in pool:
+        thread.join(max(0.0, end - time.monotonic()))
