@@ -31,8 +31,8 @@ def rig(server: Server, user_id: str, tmp_path: Path) -> Iterator[Rig]:
 
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose presigned URLs live two seconds."""
-    with running(tmp_path_factory.mktemp("hasty"), settings={"REGISTRY_URL_EXPIRES_SECONDS": "2"}) as server:
+    """A server whose presigned URLs live one second."""
+    with running(tmp_path_factory.mktemp("hasty"), settings={"REGISTRY_URL_EXPIRES_SECONDS": "1"}) as server:
         yield server
 
 
@@ -117,7 +117,7 @@ def test_many_urls_that_die_in_the_middle_are_asked_for_again(way: Way, rig: Rig
         assert digests_in(target) == digests
 
 
-def test_urls_that_live_two_seconds_are_enough(hasty: Server, user_id: str, tmp_path: Path) -> None:
+def test_urls_that_live_one_second_are_enough(hasty: Server, user_id: str, tmp_path: Path) -> None:
     """Here the store itself refuses them."""
     source, target = tmp_path / "source", tmp_path / "target"
     digests = many_files(source)
