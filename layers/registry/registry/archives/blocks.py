@@ -79,6 +79,8 @@ class BlockInflater:
         stream.next_in, stream.avail_in = given, len(given)
         stream.next_out, stream.avail_out = ctypes.addressof(self._room), max_length
         status = self._library.inflate(stream, _BLOCK if self.stopping else _SYNC_FLUSH)
+        if status == _OK and stream.data_type & (_BLOCK_ENDED | _LAST_BLOCK) == _BLOCK_ENDED | _LAST_BLOCK:
+            status = self._library.inflate(stream, _SYNC_FLUSH)  # it stopped before it saw that this is the end
         if status == _DATA_ERROR:
             raise InflateError
         if status not in (_OK, _STREAM_END, _BUFFER_ERROR):
