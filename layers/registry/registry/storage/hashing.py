@@ -12,8 +12,8 @@ from registry.settings import MIB
 from registry.storage import objects
 from registry.storage.objects import StoredObject
 
-# The next range is on its way while one is hashed, so that a slow answer stops nothing: 32 MiB of memory. Ranges of 8 MiB
-# cost a sixth more CPU time.
+# The next range is on its way while one is hashed, so that a slow answer stops nothing: 32 MiB of memory. Ranges of
+# 8 MiB cost a sixth more CPU time.
 _RANGE_BYTES = 16 * MIB
 _AHEAD = 2
 # What a function that dies without a word costs its successor.
