@@ -289,19 +289,6 @@ def test_states_that_nobody_asks_for_do_not_pile_up() -> None:
     assert peak < 4 * PIECE_BYTES  # 80 states would be 3.5 MB more
 
 
-def test_a_thousandfold_stream_takes_little_memory() -> None:
-    content = bytes(40_000_000)
-    data = deflate(content, level=9)
-    decoder = ResumableDecoder(member(content, data))
-    tracemalloc.start()
-    size = sum(len(piece) for piece in decoder.feed(data))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert size == len(content)
-    assert decoder.finish() == hashlib.sha256(content).hexdigest()
-    assert peak < 6 * PIECE_BYTES
-
-
 def test_states_come_at_least_so_often_from_the_densest_blocks_of_zlib() -> None:
     """Zeros at the largest memory level: 32 Ki symbols of 258 bytes, the longest blocks that zlib makes."""
     content = bytes(64 * MIB)
