@@ -1,5 +1,5 @@
-"""The template as CloudFormation gets it: `python translating.py TEMPLATE NAME=VALUE…` prints it as JSON. With `--serve` it
-does so for each line of its input, which has the parameters as JSON.
+"""The template as CloudFormation gets it: `python translating.py TEMPLATE NAME=VALUE…` prints it as JSON; with
+`--serve` it does so for each line of its input, the parameters as JSON.
 
 Runs in the SAM CLI's environment (.venv-sam), which has SAM's own translator; tests call `translate`.
 """
