@@ -8,11 +8,13 @@ import os
 import secrets
 import signal
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import moto  # before boto3 is used, so that no client escapes it
 
 import boto3  # isort: skip
+import botocore.session
 import pytest
 from moto.core.serialize import BaseJSONSerializer
 
@@ -35,6 +37,8 @@ SETTINGS = {
 def pytest_configure() -> None:
     """A shell has what it starts in the background ignore Ctrl-C, and so would the commands that tests press it for."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Each session of botocore's, of which most tests make two, would read the same megabytes of JSON.
+    botocore.session.create_loader = cache(botocore.session.create_loader)
     hasten_moto()
 
 
