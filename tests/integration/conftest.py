@@ -30,7 +30,8 @@ def memory_dynamodb(stack: Stack) -> Iterator[str]:
     from botocore.exceptions import BotoCoreError
 
     port = Ports.free().dynamodb
-    command = [sys.executable, "-m", "tests.integration.memory_dynamodb", str(port)]
+    dies_with_us = [sys.executable, str(_PROJECT / "local" / "exec_child.py"), str(os.getpid())]
+    command = [*dies_with_us, sys.executable, "-m", "tests.integration.memory_dynamodb", str(port)]
     paths = os.pathsep.join([str(_PROJECT), os.environ.get("PYTHONPATH", "")])
     server = subprocess.Popen(
         command,
