@@ -251,7 +251,7 @@ def test_a_plan_of_another_release_is_begun_anew(large_version, started, one_par
     from registry.archives import assembling
 
     build(user_id="alice", model_id="m", version="v1")
-    monkeypatch.setattr(assembling, "_COPIED_BYTES", 5 * MIB)
+    monkeypatch.setattr(assembling, "_COPIED_BYTES", 10 * MIB)
     while started:
         started.run()
     assert unzip(read_object(*archives())) == LARGE

@@ -55,11 +55,13 @@ ALLOWED: dict[str, dict[str, str]] = {
         "dynamodb:Query": "F",
         "dynamodb:PutItem": "WK",
         "dynamodb:UpdateItem": "M F Z",
-        "s3:GetObject": "models archives",
-        "s3:PutObject": "archives",
-        "s3:DeleteObject": "archives",
-        "s3:AbortMultipartUpload": "archives",
+        "s3:GetObject": "models archives probes",
+        "s3:PutObject": "archives probes",
+        "s3:DeleteObject": "archives probes",
+        "s3:AbortMultipartUpload": "archives probes",
+        "s3:ListMultipartUploadParts": "archives",
         "s3:ListBucket": "archives",
+        "lambda:InvokeFunction": "build_archive:live",
     },
     "complete_upload": {
         "dynamodb:GetItem": "M P A",
@@ -184,7 +186,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "lambda:InvokeFunction": "receive_upload:live",
     },
     "sweep_uploads": {
-        "dynamodb:GetItem": "M W A WK",
+        "dynamodb:GetItem": "M W A Z WK",
         "dynamodb:Query": "F P A WK",
         "dynamodb:PutItem": "M P WK",
         "dynamodb:UpdateItem": "A",
@@ -195,7 +197,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "s3:AbortMultipartUpload": "models inbox archives",
         "s3:DeleteObjectVersion": "models inbox archives",
         "s3:ListBucketVersions": "models inbox archives",
-        "s3:ListBucket": "models inbox",
+        "s3:ListBucket": "models inbox archives",
         "s3:ListBucketMultipartUploads": "bucket",
         "lambda:InvokeFunction": "receive_upload:live",
     },
@@ -241,6 +243,7 @@ ALLOWED: dict[str, dict[str, str]] = {
 PREFIXES = {
     "models/_claim.json": "claim",
     "models/": "models",
+    "modelkeep/uploads/_probe/": "probes",
     "modelkeep/uploads/": "inbox",
     "modelkeep/archives/": "archives",
 }
@@ -410,6 +413,11 @@ class Recorder:
         if self._folder is None:
             return  # the test itself
         allowed = granted(self._folder)
+        # Who may write the inbox may try the store there.
+        wanted = {
+            (action, "inbox" if target == "probes" and "inbox" in allowed.get(action, ()) else target)
+            for action, target in wanted
+        }
         self.asked.setdefault(self._folder, set()).update(wanted)
         self.refused |= {(self._folder, *each) for each in wanted if each[1] not in allowed.get(each[0], ())}
 
