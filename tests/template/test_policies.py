@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import io
 import re
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -491,6 +492,28 @@ def zip_of(**members: bytes) -> bytes:
         for name, data in members.items():
             archive.writestr(name.replace("__", "/"), data)
     return buffer.getvalue()
+
+
+def test_policies_are_enough_for_a_zip_built_in_parts_by_two_and_dropped(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+):
+    from registry import settings
+    from registry.storage import assembling
+
+    monkeypatch.setenv("REGISTRY_ARCHIVE_EXPIRES_SECONDS", "0")
+    settings.get_settings.cache_clear()
+    members = {"a.bin": b"a" * 12 * MIB, "b.bin": b"b" * 11 * MIB}
+    recorder.http("upload_folder", 200, **form("zip_file", "a.zip", zip_of(**members), **NEW, version="v1"))
+    with monkeypatch.context() as patch:
+        patch.setattr(assembling._Work, "run", lambda self, due: {})
+        recorder.event("build_archive", {**MODEL, "version": "v1"})
+    recorder.run_started()
+    assert ("s3:ListMultipartUploadParts", "archives") in recorder.asked["build_archive"]
+    assert ("lambda:InvokeFunction", "build_archive:live") in recorder.asked["build_archive"]
+    monkeypatch.setattr(time, "time", lambda now=time.time: now() + 5)
+    recorder.event("sweep_uploads", {})
+    assert ("dynamodb:GetItem", "Z") in recorder.asked["sweep_uploads"]
+    assert recorder.refused == set()
 
 
 def test_policies_are_enough_for_forms_reading_and_changing(recorder: Recorder, no_time: Callable[[], Any]):
