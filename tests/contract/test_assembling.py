@@ -21,7 +21,6 @@ from registry.exports import Content, building
 from registry.storage import assembling, copying, multiparts, objects
 from registry.storage.client import ChecksumError, ObjectChangedError, s3
 from registry.storage.objects import StoredObject
-from registry.storage.writing import ObjectWriter
 
 MIB = 2**20
 
@@ -244,45 +243,3 @@ def test_of_files_whose_crc32_nobody_knows_no_byte_passes_here_where_the_store_t
     now = VersionRow.find(row.pk, row.sk)
     assert now is not None
     assert [StoredFile.unpack(packed).crc32 for packed in now.files] == [isal_zlib.crc32(each) for each in data]
-
-
-@pytest.mark.long
-def test_an_archive_of_more_than_4_gib_is_right(stack: Any, on_servers: None, prefix: str, tmp_path: Path) -> None:
-    """One file of more than 4 GiB, and files behind it: by every program that is here."""
-    size, piece = 4 * 1024 * MIB + 12345, secrets.token_bytes(16 * MIB)
-    with ObjectWriter(f"{prefix}a.bin", size) as writer:
-        crc = left = 0
-        left = size
-        while left:
-            chunk = piece[: min(left, len(piece))]
-            crc = isal_zlib.crc32(chunk, crc)
-            writer.write(chunk)
-            left -= len(chunk)
-        etag = writer.finish()
-    second = secrets.token_bytes(6 * MIB)
-    sources = [
-        StoredObject(f"{prefix}a.bin", size, etag),
-        StoredObject(f"{prefix}b.bin", len(second), objects.put_object(f"{prefix}b.bin", second)),
-        StoredObject(f"{prefix}c.bin", 3, objects.put_object(f"{prefix}c.bin", b"end")),
-    ]
-    crcs = [crc, isal_zlib.crc32(second), isal_zlib.crc32(b"end")]
-    entries = [
-        Entry(source.key.removeprefix(prefix), source.size, each) for source, each in zip(sources, crcs, strict=True)
-    ]
-    segments = archives.plan_archive(entries)
-    whole = archives.crc32_archive(segments, entries)
-    content = Content("x.zip", archives.archive_size(segments), '"x"', segments, sources, whole)
-    key = f"{prefix}archive.zip"
-    try:
-        assemble(content, key)
-        path = tmp_path / "a.zip"
-        with path.open("wb") as file:
-            for chunk in objects.stream_range(key, 0, content.size):
-                file.write(chunk)
-        for program, command in READERS.items():
-            if shutil.which(program):
-                result = subprocess.run(command(str(path)), capture_output=True, text=True)
-                assert result.returncode == 0, result.stdout + result.stderr
-    finally:
-        objects.delete_prefix(prefix)
-        (tmp_path / "a.zip").unlink(missing_ok=True)

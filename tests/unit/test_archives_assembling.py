@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 import pytest
@@ -161,3 +164,43 @@ def test_the_archives_own_crc32_is_known_before_it_is_made(contents: list[bytes]
     segments = plan_archive(entries)
     whole = b"".join(contents[s.entry] if s.entry is not None else s.data or b"" for s in segments)
     assert crc32_archive(segments, entries) == zlib.crc32(whole)
+
+
+READERS: dict[str, list[str]] = {
+    "unzip": ["unzip", "-tq"],
+    "7z": ["7z", "t"],
+    "7zz": ["7zz", "t"],
+    "bsdtar": ["bsdtar", "-tf"],
+    "jar": ["jar", "tf"],
+    "python": [sys.executable, "-m", "zipfile", "-t"],
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("size", [2**32 - 2, 2**32 - 1, 2**32 + 5])
+def test_common_tools_open_an_archive_around_4_gib(size: int, tmp_path: Path) -> None:
+    """One file of zeros, which take no room on the disk, and files behind it."""
+    sizes = {"a.bin": size, "b/c.bin": 6 * MIB, "d": 0, "e": 3}
+    entries = [Entry(path, size, crc_of_zeros(size)) for path, size in sizes.items()]
+    segments = plan_archive(entries)
+    path = tmp_path / "a.zip"
+    with path.open("wb") as file:
+        for segment in segments:
+            file.seek(segment.start)
+            file.write(segment.data or b"")
+    found = [program for program in READERS if shutil.which(READERS[program][0])]
+    assert "python" in found
+    for program in found:
+        result = subprocess.run([*READERS[program], str(path)], capture_output=True, text=True)
+        assert result.returncode == 0, program + result.stdout + result.stderr
+
+
+def crc_of_zeros(length: int) -> int:
+    return crc32_combine(zlib.crc32(b"\0"), crc_of_zeros(length - 1), length - 1) if length % 2 else _even(length)
+
+
+def _even(length: int) -> int:
+    if not length:
+        return 0
+    half = crc_of_zeros(length // 2)
+    return crc32_combine(half, half, length // 2)
