@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import io
 import re
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,11 +56,13 @@ ALLOWED: dict[str, dict[str, str]] = {
         "dynamodb:Query": "F",
         "dynamodb:PutItem": "WK",
         "dynamodb:UpdateItem": "M F Z",
-        "s3:GetObject": "models archives",
-        "s3:PutObject": "archives",
-        "s3:DeleteObject": "archives",
-        "s3:AbortMultipartUpload": "archives",
+        "s3:GetObject": "models archives probes",
+        "s3:PutObject": "archives probes",
+        "s3:DeleteObject": "archives probes",
+        "s3:AbortMultipartUpload": "archives probes",
+        "s3:ListMultipartUploadParts": "archives",
         "s3:ListBucket": "archives",
+        "lambda:InvokeFunction": "build_archive:live",
     },
     "complete_upload": {
         "dynamodb:GetItem": "M P A",
@@ -184,7 +187,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "lambda:InvokeFunction": "receive_upload:live",
     },
     "sweep_uploads": {
-        "dynamodb:GetItem": "M W A WK",
+        "dynamodb:GetItem": "M W A Z WK",
         "dynamodb:Query": "F P A WK",
         "dynamodb:PutItem": "M P WK",
         "dynamodb:UpdateItem": "A",
@@ -195,7 +198,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "s3:AbortMultipartUpload": "models inbox archives",
         "s3:DeleteObjectVersion": "models inbox archives",
         "s3:ListBucketVersions": "models inbox archives",
-        "s3:ListBucket": "models inbox",
+        "s3:ListBucket": "models inbox archives",
         "s3:ListBucketMultipartUploads": "bucket",
         "lambda:InvokeFunction": "receive_upload:live",
     },
@@ -241,6 +244,7 @@ ALLOWED: dict[str, dict[str, str]] = {
 PREFIXES = {
     "models/_claim.json": "claim",
     "models/": "models",
+    "modelkeep/uploads/_probe/": "probes",
     "modelkeep/uploads/": "inbox",
     "modelkeep/archives/": "archives",
 }
@@ -410,6 +414,11 @@ class Recorder:
         if self._folder is None:
             return  # the test itself
         allowed = granted(self._folder)
+        # Who may write the inbox may try the store there.
+        wanted = {
+            (action, "inbox" if target == "probes" and "inbox" in allowed.get(action, ()) else target)
+            for action, target in wanted
+        }
         self.asked.setdefault(self._folder, set()).update(wanted)
         self.refused |= {(self._folder, *each) for each in wanted if each[1] not in allowed.get(each[0], ())}
 
@@ -483,6 +492,28 @@ def zip_of(**members: bytes) -> bytes:
         for name, data in members.items():
             archive.writestr(name.replace("__", "/"), data)
     return buffer.getvalue()
+
+
+def test_policies_are_enough_for_a_zip_built_in_parts_by_two_and_dropped(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+):
+    from registry import settings
+    from registry.storage import assembling
+
+    monkeypatch.setenv("REGISTRY_ARCHIVE_EXPIRES_SECONDS", "0")
+    settings.get_settings.cache_clear()
+    members = {"a.bin": b"a" * 12 * MIB, "b.bin": b"b" * 11 * MIB}
+    recorder.http("upload_folder", 200, **form("zip_file", "a.zip", zip_of(**members), **NEW, version="v1"))
+    with monkeypatch.context() as patch:
+        patch.setattr(assembling._Work, "run", lambda self, due: {})
+        recorder.event("build_archive", {**MODEL, "version": "v1"})
+    recorder.run_started()
+    assert ("s3:ListMultipartUploadParts", "archives") in recorder.asked["build_archive"]
+    assert ("lambda:InvokeFunction", "build_archive:live") in recorder.asked["build_archive"]
+    monkeypatch.setattr(time, "time", lambda now=time.time: now() + 5)
+    recorder.event("sweep_uploads", {})
+    assert ("dynamodb:GetItem", "Z") in recorder.asked["sweep_uploads"]
+    assert recorder.refused == set()
 
 
 def test_policies_are_enough_for_forms_reading_and_changing(recorder: Recorder, no_time: Callable[[], Any]):

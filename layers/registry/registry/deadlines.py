@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import Any
+
+_RESERVE_SECONDS = 30  # of a function's life: for what is in flight when it is time to stop
+
+
+def seconds_left(context: Any) -> float | None:
+    """How long a worker may work in this invocation; at least a little."""
+    milliseconds = getattr(context, "get_remaining_time_in_millis", None)
+    return None if milliseconds is None else max(1.0, milliseconds() / 1000 - _RESERVE_SECONDS)
 
 
 class Deadline:

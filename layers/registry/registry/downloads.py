@@ -15,6 +15,7 @@ from registry.files import StoredFile, disposition, name_of
 from registry.records import VersionRow
 from registry.settings import get_settings
 from registry.storage import presigning
+from registry.storage.objects import StoredObject
 
 _MAX_WAITS = 12  # times 20 s: then 503 with Retry-After
 
@@ -51,11 +52,11 @@ def _inline(size: int) -> bool:
 
 
 def _download_file(row: VersionRow, file: StoredFile, *, redirect: bool) -> Content | Redirect:
-    key = naming.file_key(row.prefix, file.path)
+    source = StoredObject(naming.file_key(row.prefix, file.path), file.size, file.etag)
     if redirect or not _inline(file.size):
-        return Redirect(presigning.presign_get(key, disposition=disposition(name_of(file.path))))
+        return Redirect(presigning.presign_get(source.key, disposition=disposition(name_of(file.path))))
     segment = Segment(start=0, length=file.size, data=None, entry=0)
-    return Content(name_of(file.path), file.size, f'"{file.sha256}"', [segment], [(key, file.etag)])
+    return Content(name_of(file.path), file.size, f'"{file.sha256}"', [segment], [source])
 
 
 def _download_version(row: VersionRow, *, redirect: bool, waited: int) -> Content | Redirect:

@@ -3,6 +3,8 @@
 Pure: no AWS, no disk, no threads. What it reads, it reads through the caller's RangeReader.
 """
 
+from registry.archives.assembling import MIN_PART_BYTES, Part, plan_assembly, sent_bytes
+from registry.archives.checksums import crc32_archive, crc32_combine
 from registry.archives.faults import Fault
 from registry.archives.inflating import PIECE_BYTES, MemberDecoder
 from registry.archives.layout import Entry, Segment, archive_size, plan_archive, slice_segments
@@ -16,6 +18,7 @@ from registry.archives.structure import Archive, Member, read_archive
 __all__ = [
     "DEFAULT_LIMITS",
     "DEFLATED",
+    "MIN_PART_BYTES",
     "PIECE_BYTES",
     "STORED",
     "Archive",
@@ -24,6 +27,7 @@ __all__ = [
     "Limits",
     "Member",
     "MemberDecoder",
+    "Part",
     "RangeReader",
     "ResumableDecoder",
     "Segment",
@@ -33,7 +37,11 @@ __all__ = [
     "check_path",
     "check_path_set",
     "collision_key",
+    "crc32_archive",
+    "crc32_combine",
     "plan_archive",
+    "plan_assembly",
     "read_archive",
+    "sent_bytes",
     "slice_segments",
 ]

@@ -207,10 +207,15 @@ class IdempotencyRow(Row):
 
 
 class ArchiveRow(Row):
-    """Who builds a version's ZIP, and until when nobody else does."""
+    """Who builds a version's ZIP, and until when nobody else does; the multipart upload it is assembled in, of which
+    plan, how much was `done` when a builder last ran out of time, and how often none did any since."""
 
     lease_until = NumberAttribute(default=0)
     fence = NumberAttribute(default=0)
+    multipart = UnicodeAttribute(null=True)
+    plan = UnicodeAttribute(null=True)
+    done = NumberAttribute(default=0)
+    hops = NumberAttribute(default=0)
 
 
 class WorkRow(Row):

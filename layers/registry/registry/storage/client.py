@@ -124,3 +124,8 @@ def hex_of_base64(digest: str) -> str:
 def base64_of_crc(crc: int) -> str:
     """A CRC-32 as S3's headers carry it: big-endian."""
     return base64.b64encode(crc.to_bytes(4, "big")).decode()
+
+
+def crc_of_base64(text: str) -> int:
+    """The inverse of `base64_of_crc`."""
+    return int.from_bytes(base64.b64decode(text), "big")

@@ -12,8 +12,8 @@ _DIGESTS = {
 
 
 def probe() -> list[str]:
-    """What the store can do and what it lacks, a sentence each. Costs about twenty requests, once a process: what is found
-    is logged and kept where it is used. An error of the store is raised, and nothing is kept."""
+    """What the store can do and what it lacks, a sentence each. Costs about twenty requests, once a process: what is
+    found is logged and kept where it is used. An error of the store is raised, and nothing is kept."""
     found = [_DIGESTS[copying.digest_method()]]
     if multiparts.lists_digests():
         found.append("it lists the digests that parts were checked against")
