@@ -25,7 +25,7 @@ from typing import Any
 from registry import records, search
 from registry.catalog import publishing, reading
 from registry.files import StoredFile
-from registry.records import DigestRow, ModelRow, Row, UploadRow, VersionRow, WordRow
+from registry.records import DigestRow, ModelRow, Row, UploadRow, VersionRow
 
 # By frequency: the first is in most versions.
 WORDS = """
@@ -79,6 +79,7 @@ _CUMULATED = list(itertools.accumulate(1 / rank for rank in range(1, len(_VOCABU
 
 
 def choose_words(choose: random.Random, count: int) -> list[str]:
+    """Words of names and descriptions, by their frequency."""
     return [_VOCABULARY[bisect.bisect(_CUMULATED, choose.random() * _CUMULATED[-1])] for _ in range(count)]
 
 
@@ -154,7 +155,6 @@ def rows_of_user(user_id: str, places: range) -> Iterator[SqliteRow]:
     """All rows that publishing those versions, the last one first, leaves; less the uploads' own, which expire within
     days."""
     numbers: dict[str, int] = {}
-    words: set[str] = set()
     newest: dict[str, VersionRow] = {}
     for place in reversed(places):
         upload, stored = make_upload(user_id, place, numbers)
@@ -162,12 +162,9 @@ def rows_of_user(user_id: str, places: range) -> Iterator[SqliteRow]:
         row.created = row.updated = records.time_text(_NEWEST - 60 * place, place % 1_000_000)
         terms = search.version_terms(row.model_id, reading.fields_of(row))
         yield from rows_of_version(row, stored, terms)
-        words |= {term[2:] for term in terms if term.startswith("w:")}
         newest[row.model_id] = row
     for row in newest.values():
         yield from _postings(row, [search.LATEST])
-    for word in words:
-        yield sqlite_row(WordRow(f"W#{user_id}", word, token=_TOKEN))
     for model_id, number in numbers.items():
         yield sqlite_row(ModelRow(f"M#{user_id}#{model_id}", "#", highest=number))
 
