@@ -233,5 +233,5 @@ def event_of(upload: dict[str, Any], number: int) -> dict[str, Any]:
     """What S3 tells of a file that has arrived."""
     from registry import naming
 
-    key = naming.inbox_key(USER, upload["upload_id"], number)
+    key = naming.inbox_key(upload["user_id"], upload["upload_id"], number)
     return {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"object": {"key": key}}}]}
