@@ -18,7 +18,7 @@ import itertools
 import json
 import random
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,8 @@ DATABASE = "dynamodb/shared-local-instance.db"  # in a data folder of `make run`
 _ROWS_AT_ONCE = 50_000
 _TOKEN = "0" * 12
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-SqliteRow = tuple[
-    bytes, bytes, bytes, bytes, int, bytes
-]  # hashKey, rangeKey, hashValue, rangeValue, itemSize, ObjectJSON
+COLUMNS = "hashKey, rangeKey, hashValue, rangeValue, itemSize, ObjectJSON"
+SqliteRow = tuple[bytes, bytes, bytes, bytes, int, bytes]
 
 
 def _vocabulary() -> list[str]:
@@ -109,7 +108,7 @@ def make_upload(user_id: str, place: int, numbers: dict[str, int]) -> tuple[Uplo
     }
     names = [f"model.{_SUFFIX.get(framework, 'safetensors')}", "config.json", "README.md"][: choose.randint(1, 3)]
     stored = []
-    for name in names:
+    for name in sorted(names):  # as publishing sorts them
         digest = hashlib.sha256(f"{upload_id}{name}".encode()).hexdigest()
         stored.append(StoredFile(name, choose.randint(1_000, 10**9), digest, f'"{digest[:32]}"', int(digest[:7], 16)))
     upload = UploadRow(
@@ -132,8 +131,7 @@ def fill(database: Path, sizes: dict[str, int]) -> int:
     table = records.Row.Meta.table_name
     for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-400000", "temp_store=FILE"):
         connection.execute(f"PRAGMA {pragma}")
-    columns = "hashKey, rangeKey, hashValue, rangeValue, itemSize, ObjectJSON"
-    connection.execute(f"CREATE TEMP TABLE filling ({columns})")
+    connection.execute(f"CREATE TEMP TABLE filling ({COLUMNS})")
     rows = itertools.chain.from_iterable(rows_of_user(user_id, range(size)) for user_id, size in sizes.items())
     count = 0
     for batch in _batches(rows):
@@ -144,14 +142,21 @@ def fill(database: Path, sizes: dict[str, int]) -> int:
     # In the order of the keys, and with the index made at the end: thirty times as fast as in the order that they came.
     connection.execute(f'DROP INDEX "{table}*HVI"')
     connection.execute("BEGIN")
-    connection.execute(f'INSERT INTO "{table}" ({columns}) SELECT {columns} FROM filling ORDER BY hashKey, rangeKey')
+    connection.execute(f'INSERT INTO "{table}" ({COLUMNS}) SELECT {COLUMNS} FROM filling ORDER BY hashKey, rangeKey')
     connection.execute(f'CREATE INDEX "{table}*HVI" ON "{table}" (hashValue)')
     connection.execute("COMMIT")
     connection.close()
     return count
 
 
-def rows_of_user(user_id: str, places: range) -> Iterator[SqliteRow]:
+def created_at(place: int) -> str:
+    """When that version was published."""
+    return records.time_text(_NEWEST - 60 * place, place % 1_000_000)
+
+
+def rows_of_user(
+    user_id: str, places: range, *, created: Callable[[int], str | None] = created_at
+) -> Iterator[SqliteRow]:
     """All rows that publishing those versions, the last one first, leaves; less the uploads' own, which expire within
     days."""
     numbers: dict[str, int] = {}
@@ -159,7 +164,7 @@ def rows_of_user(user_id: str, places: range) -> Iterator[SqliteRow]:
     for place in reversed(places):
         upload, stored = make_upload(user_id, place, numbers)
         row = publishing._version_row(upload, stored, None)
-        row.created = row.updated = records.time_text(_NEWEST - 60 * place, place % 1_000_000)
+        row.created = row.updated = created(place)
         terms = search.version_terms(row.model_id, reading.fields_of(row))
         yield from rows_of_version(row, stored, terms)
         newest[row.model_id] = row
