@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = {"tiny": (100, 300, 1_000), "small": (1_000, 10_000), "full": (1_000, 10_000, 100_000)}
-ROUNDS = {"tiny": 3, "small": 5, "full": 7}
+ROUNDS, CALLS = {"tiny": 2, "small": 5, "full": 7}, {"tiny": 2, "small": 6, "full": 6}
 LIMIT = 1.2  # of what the fewest versions cost
 SEARCHES: dict[str, dict[str, Any]] = {
     "list(100)": {},
@@ -149,15 +149,14 @@ def publish(upload: UploadRow, stored: list[StoredFile]) -> VersionRow:
     return row
 
 
-def measure(users: list[User], meter: Meter, rounds: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def measure(users: list[User], meter: Meter, rounds: int, calls: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """By use case and size: the median milliseconds of each round; and what all calls used together."""
     milliseconds: dict[str, dict[int, list[float]]] = {}
     used: dict[str, dict[int, tuple[Bill, int]]] = {}
     for round_number in range(rounds + 1):  # the first one fills caches
         for name in users[0].uses():
-            calls = 12 if name.startswith("get") else 6
             taken: dict[int, list[float]] = {user.size: [] for user in users}
-            for _, user in itertools.product(range(calls), users):
+            for _, user in itertools.product(range(2 * calls if name.startswith("get") else calls), users):
                 meter.bill = Bill()
                 began = time.perf_counter()
                 user.uses()[name]()
@@ -247,7 +246,7 @@ def run(sizes: str) -> Result:
             users = [User(user_of(size), size, page=100 if min(counts) >= 1_000 else 5) for size in counts]
             walks = {user.size: walk(user, meter) for user in users}
             skips = {user.size: skip(user, meter) for user in users}
-            report(result, counts, *measure(users, meter, ROUNDS[sizes]))
+            report(result, counts, *measure(users, meter, ROUNDS[sizes], CALLS[sizes]))
     report_walks(result, walks, skips)
     return result
 

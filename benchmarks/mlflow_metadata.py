@@ -37,8 +37,8 @@ from benchmarks.mlflow_peer import mlflow_server, versions
 from benchmarks.results import OURS, Result
 from tests.end_to_end.running import running
 
-SIZES = {"tiny": (100, 300), "small": (1_000,), "full": (1_000, 12_000)}
-ROUNDS, CALLS = {"tiny": 3, "small": 5, "full": 7}, {"tiny": 4, "small": 10, "full": 10}
+SIZES = {"tiny": (300,), "small": (1_000,), "full": (1_000, 12_000)}
+ROUNDS, CALLS = {"tiny": 2, "small": 5, "full": 7}, {"tiny": 2, "small": 10, "full": 10}
 GOAL = 2.0
 THEIRS = "MLflow"
 FILL = """
