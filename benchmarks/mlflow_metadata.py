@@ -103,7 +103,7 @@ def our_uses(side: Side, page: int) -> dict[str, Callable[[int], None]]:
 
     return {
         "get a version": get,
-        "search: a word of the name": search(query="model"),
+        "search: a word of the name": search(query="image"),
         "search: a framework": search(framework="pytorch"),
         "create a version": create,
     }
@@ -127,7 +127,7 @@ def their_uses(side: Side, page: int) -> dict[str, Callable[[int], None]]:
 
     return {
         "get a version": get,
-        "search: a word of the name": search("name ILIKE '%model%'"),
+        "search: a word of the name": search("name ILIKE '%image%'"),
         "search: a framework": search("tags.framework = 'pytorch'"),
         "create a version": create,
     }
