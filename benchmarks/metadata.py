@@ -203,7 +203,7 @@ def filled(sizes: tuple[int, ...]) -> Path:
     began = time.monotonic()
     made = kept.with_suffix(".making")
     shutil.rmtree(made, ignore_errors=True)
-    with running(made):
+    with running(made, new=True):
         pass  # the table is there now
     rows = filling.fill(made / filling.DATABASE, {user_of(size): size for size in sizes})
     made.rename(kept)
@@ -212,10 +212,10 @@ def filled(sizes: tuple[int, ...]) -> Path:
 
 
 class running:  # noqa: N801 - used as a function
-    """The servers over a folder, with a table."""
+    """The servers over a folder; with a table, if it is `new`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._stack = Stack(folder, Ports.free())
+    def __init__(self, folder: Path, *, new: bool = False) -> None:
+        self._stack, self._new = Stack(folder, Ports.free()), new
 
     def __enter__(self) -> None:
         from registry import records
@@ -223,7 +223,8 @@ class running:  # noqa: N801 - used as a function
         self._stack.start()
         apply_environment(self._stack.environment())
         forget_everything()
-        records.create_table()
+        if self._new:  # to see whether it is there, DynamoDB Local counts all its rows
+            records.create_table()
 
     def __exit__(self, *error: object) -> None:
         self._stack.stop()
