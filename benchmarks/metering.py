@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import logging
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -49,9 +50,10 @@ BEGIN, END = "<!-- cost: written by benchmarks/cost.py -->", "<!-- cost: end -->
 
 @dataclass
 class Bill:
-    """What was used: S3 operations by name, DynamoDB's units, and each function's invocations and seconds."""
+    """What was used: S3's and DynamoDB's operations by name, units, and each function's invocations and seconds."""
 
     s3: Counter[str] = field(default_factory=Counter)
+    table: Counter[str] = field(default_factory=Counter)
     reads: float = 0.0
     writes: float = 0.0
     requests: float = 0.0
@@ -63,6 +65,7 @@ class Bill:
         """Put another's use on this one, so many times."""
         for mine, theirs in (
             (self.s3, other.s3),
+            (self.table, other.table),
             (self.invocations, other.invocations),
             (self.seconds, other.seconds),
         ):
@@ -101,6 +104,19 @@ MEMORY_GB = {
 }
 
 
+def _least_units(operation: str, arguments: dict[str, Any]) -> float:
+    """What AWS bills at least, also for rows that are not there; DynamoDB Local says 0 for those."""
+    each = 1.0 if arguments.get("ConsistentRead") else 0.5
+    if operation == "BatchGetItem":
+        asked = arguments["RequestItems"].values()
+        return sum(len(one["Keys"]) * (1.0 if one.get("ConsistentRead") else 0.5) for one in asked)
+    if operation == "BatchWriteItem":
+        return float(sum(map(len, arguments["RequestItems"].values())))
+    if operation == "TransactWriteItems":
+        return 2.0 * len(arguments["TransactItems"])
+    return each if operation in TABLE_READS else float(operation in TABLE_WRITES)
+
+
 class Meter:
     """Counts what one invocation calls, by AWS's own client, wherever the call comes from."""
 
@@ -115,21 +131,28 @@ class Meter:
         from botocore.client import BaseClient
         from registry import tasks
 
-        original = BaseClient._make_api_call
+        original, lock = BaseClient._make_api_call, threading.Lock()  # some calls are made side by side
 
         def make_call(client: Any, operation: str, arguments: Any) -> Any:
-            if client.meta.service_model.service_name == "s3":
-                self.bill.s3[operation] += 1
+            service = client.meta.service_model.service_name
+            if service == "s3":
+                with lock:
+                    self.bill.s3[operation] += 1
                 return original(client, operation, arguments)
-            answer = original(client, operation, {"ReturnConsumedCapacity": "TOTAL", **arguments})
-            told = answer.get("ConsumedCapacity") or []
-            units = sum(each.get("CapacityUnits", 0.0) for each in (told if isinstance(told, list) else [told]))
-            if operation in ("Query", "GetItem"):  # AWS bills one that finds nothing too; DynamoDB Local says 0
-                units = max(units, 1.0 if arguments.get("ConsistentRead") else 0.5)
-            if operation in TABLE_READS:
-                self.bill.reads += units
-            elif operation in TABLE_WRITES:
-                self.bill.writes += units
+            if service != "dynamodb":
+                return original(client, operation, arguments)
+            least = _least_units(operation, arguments)
+            units = least
+            try:
+                answer = original(client, operation, {"ReturnConsumedCapacity": "TOTAL", **arguments})
+                told = answer.get("ConsumedCapacity") or []
+                told = told if isinstance(told, list) else [told]
+                units = max(least, sum(each.get("CapacityUnits", 0.0) for each in told))
+            finally:  # a write whose condition does not hold is billed too
+                with lock:
+                    self.bill.table[operation] += 1
+                    self.bill.reads += units if operation in TABLE_READS else 0
+                    self.bill.writes += units if operation in TABLE_WRITES else 0
             return answer
 
         def start(name: str, event: dict[str, Any]) -> None:
@@ -210,5 +233,5 @@ def event_of(upload: dict[str, Any], number: int) -> dict[str, Any]:
     """What S3 tells of a file that has arrived."""
     from registry import naming
 
-    key = naming.inbox_key(USER, upload["upload_id"], number)
+    key = naming.inbox_key(upload["user_id"], upload["upload_id"], number)
     return {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"object": {"key": key}}}]}

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pynamodb.exceptions import PutError, PynamoDBException, TransactWriteError, UpdateError
 from registry import records
-from registry.records import ModelRow, OpenRow, PostingRow, Row, Transaction, UploadRow, VersionRow, WordRow
+from registry.records import ModelRow, OpenRow, PostingRow, Row, Transaction, UploadRow, VersionRow
 from registry.records.writing import condition_failed
 from registry.settings import get_settings
 
@@ -23,25 +23,25 @@ def on_store(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
 
 
-def word(user_id: str, name: str = "word", token: str = "1") -> WordRow:
-    return WordRow(f"W#{user_id}", name, token=token)
+def word(user_id: str, name: str = "word", token: str = "1") -> PostingRow:
+    return PostingRow(f"P#{user_id}", name, upload_id="0", token=token)
 
 
 def names(user_id: str) -> list[str]:
-    return [row.sk for row in WordRow.query(f"W#{user_id}", consistent_read=True)]
+    return [row.sk for row in PostingRow.query(f"P#{user_id}", consistent_read=True)]
 
 
 # -- one row ----------------------------------------------------------------------------------------------------------
 
 
 def test_save_if(user_id: str) -> None:
-    assert records.save_if(word(user_id), WordRow.pk.does_not_exist())
-    assert not records.save_if(word(user_id, token="2"), WordRow.pk.does_not_exist())
-    found = WordRow.find(f"W#{user_id}", "word")
+    assert records.save_if(word(user_id), PostingRow.pk.does_not_exist())
+    assert not records.save_if(word(user_id, token="2"), PostingRow.pk.does_not_exist())
+    found = PostingRow.find(f"P#{user_id}", "word")
     assert found is not None
     assert found.token == "1"
-    assert records.save_if(word(user_id, token="2"), WordRow.token == "1")
-    assert not records.save_if(word(user_id, token="3"), WordRow.token == "1")
+    assert records.save_if(word(user_id, token="2"), PostingRow.token == "1")
+    assert not records.save_if(word(user_id, token="3"), PostingRow.token == "1")
 
 
 def test_update_if_changes_the_row_and_the_object(user_id: str) -> None:
@@ -59,16 +59,16 @@ def test_update_if_changes_the_row_and_the_object(user_id: str) -> None:
 def test_delete_if(user_id: str) -> None:
     row = word(user_id)
     row.save()
-    assert not records.delete_if(row, WordRow.token == "2")
+    assert not records.delete_if(row, PostingRow.token == "2")
     assert names(user_id) == ["word"]
-    assert records.delete_if(row, WordRow.token == "1")
+    assert records.delete_if(row, PostingRow.token == "1")
     assert names(user_id) == []
-    assert not records.delete_if(row, WordRow.token == "1"), "of a row that is gone no condition holds"
+    assert not records.delete_if(row, PostingRow.token == "1"), "of a row that is gone no condition holds"
     row.delete()
 
 
 def test_find_is_none_for_what_is_not_there(user_id: str) -> None:
-    assert WordRow.find(f"W#{user_id}", "none") is None
+    assert PostingRow.find(f"P#{user_id}", "none") is None
     assert UploadRow.find(f"A#{user_id}") is None
 
 
@@ -77,12 +77,12 @@ def test_condition_decides_between_many(user_id: str) -> None:
     with ThreadPoolExecutor(16) as pool:
         won = list(
             pool.map(
-                lambda number: records.save_if(word(user_id, token=str(number)), WordRow.pk.does_not_exist()),
+                lambda number: records.save_if(word(user_id, token=str(number)), PostingRow.pk.does_not_exist()),
                 range(16),
             )
         )
     assert won.count(True) == 1
-    found = WordRow.find(f"W#{user_id}", "word")
+    found = PostingRow.find(f"P#{user_id}", "word")
     assert found is not None
     assert found.token == str(won.index(True))
 
@@ -106,9 +106,9 @@ def test_transaction_does_all(user_id: str) -> None:
     ModelRow(f"M#{user_id}#m", "#", highest=1).save()
     done = (
         Transaction()
-        .save(word(user_id, "new"), WordRow.pk.does_not_exist())
+        .save(word(user_id, "new"), PostingRow.pk.does_not_exist())
         .update(ModelRow(f"M#{user_id}#m", "#"), [ModelRow.highest.set(2)], ModelRow.highest == 1)
-        .delete(word(user_id, "old"), WordRow.token == "1")
+        .delete(word(user_id, "old"), PostingRow.token == "1")
         .commit()
     )
     assert done
@@ -124,11 +124,11 @@ def test_transaction_does_all_or_nothing(user_id: str, failing: int) -> None:
     ModelRow(f"M#{user_id}#m", "#", highest=1).save()
     transaction = (
         Transaction()
-        .save(word(user_id, "new"), WordRow.pk.exists() if failing == 0 else WordRow.pk.does_not_exist())
+        .save(word(user_id, "new"), PostingRow.pk.exists() if failing == 0 else PostingRow.pk.does_not_exist())
         .update(
             ModelRow(f"M#{user_id}#m", "#"), [ModelRow.highest.set(2)], ModelRow.highest == (9 if failing == 1 else 1)
         )
-        .delete(word(user_id, "old"), WordRow.token == ("9" if failing == 2 else "1"))
+        .delete(word(user_id, "old"), PostingRow.token == ("9" if failing == 2 else "1"))
     )
     assert transaction.commit() is False
     assert names(user_id) == ["old"]
@@ -139,7 +139,7 @@ def test_transaction_does_all_or_nothing(user_id: str, failing: int) -> None:
 
 def test_transaction_may_be_committed_again(user_id: str) -> None:
     """As `publish` does after a conflict."""
-    transaction = Transaction().save(word(user_id, "new"), WordRow.pk.does_not_exist()).delete(word(user_id, "lock"))
+    transaction = Transaction().save(word(user_id, "new"), PostingRow.pk.does_not_exist()).delete(word(user_id, "lock"))
     word(user_id, "new").save()
     assert not transaction.commit()
     word(user_id, "new").delete()
@@ -152,7 +152,7 @@ def test_transactions_on_one_row_at_once(user_id: str) -> None:
     def take(number: int) -> bool:
         return (
             Transaction()
-            .save(word(user_id, "name", token=str(number)), WordRow.pk.does_not_exist())
+            .save(word(user_id, "name", token=str(number)), PostingRow.pk.does_not_exist())
             .save(OpenRow(f"O#{user_id}", f"{number:02d}"))
             .commit()
         )
@@ -223,13 +223,13 @@ def test_side_by_side_keeps_order_and_raises_the_first(user_id: str) -> None:
 def test_item_of_more_than_400_kb(user_id: str) -> None:
     """Neither a failed condition nor silence."""
     with pytest.raises(PutError) as put:
-        records.save_if(word(user_id, token="x" * 450_000), WordRow.pk.does_not_exist())
+        records.save_if(word(user_id, token="x" * 450_000), PostingRow.pk.does_not_exist())
     assert put.value.cause_response_code == "ValidationException"
     word(user_id).save()
     with pytest.raises(UpdateError) as updated:
-        records.update_if(word(user_id), [WordRow.token.set("x" * 450_000)], WordRow.pk.exists())
+        records.update_if(word(user_id), [PostingRow.token.set("x" * 450_000)], PostingRow.pk.exists())
     assert updated.value.cause_response_code == "ValidationException"
-    found = WordRow.find(f"W#{user_id}", "word")
+    found = PostingRow.find(f"P#{user_id}", "word")
     assert found is not None
     assert found.token == "1"
 
@@ -237,16 +237,18 @@ def test_item_of_more_than_400_kb(user_id: str) -> None:
 def test_which_errors_are_failed_conditions(user_id: str) -> None:
     word(user_id).save()
     with pytest.raises(PutError) as put:
-        word(user_id).save(condition=WordRow.pk.does_not_exist())
+        word(user_id).save(condition=PostingRow.pk.does_not_exist())
     assert condition_failed(put.value)
     with pytest.raises(PutError) as large:
         word(user_id, token="x" * 450_000).save()
     assert not condition_failed(large.value)
-    transaction = Transaction().save(word(user_id), WordRow.pk.does_not_exist())
+    transaction = Transaction().save(word(user_id), PostingRow.pk.does_not_exist())
     with pytest.raises(TransactWriteError) as cancelled:
         transaction._write._commit()
     assert condition_failed(cancelled.value)
-    both = Transaction().save(word(user_id), WordRow.pk.does_not_exist()).save(word(user_id, "b", token="x" * 450_000))
+    both = (
+        Transaction().save(word(user_id), PostingRow.pk.does_not_exist()).save(word(user_id, "b", token="x" * 450_000))
+    )
     with pytest.raises(TransactWriteError) as mixed:
         both._write._commit()
     assert not condition_failed(mixed.value), "a row that never fits is no lost race"

@@ -91,7 +91,7 @@ CASES: dict[str, tuple[Attempt | None, Attempt]] = {
     "list_uploads": (listed("modelkeep/uploads/"), listed("models/")),
     "list_versions": (batch_get(M), get(M)),
     "receive_upload": (write(MODEL), invoke("build_archive")),
-    "search_models": (query("W#nobody"), put(M)),
+    "search_models": (query("P#nobody"), put(M)),
     "sign_parts": (write(INBOX), remove(INBOX)),
     "start_upload": (write(INBOX), write(MODEL)),
     "sweep_uploads": (remove(INBOX), write(MODEL)),

@@ -63,6 +63,22 @@ def test_the_link_leads_through_all_pages_and_ends(api):
     assert seen == [f"m/v{n}" for n in range(6, 0, -1)]
 
 
+@pytest.mark.parametrize("most_bytes", [1, 2_500, 5_000])
+def test_a_page_that_ends_for_its_size_leaves_nothing_out(api, monkeypatch, most_bytes):
+    monkeypatch.setattr("registry.catalog.reading.MAX_PAGE_BYTES", most_bytes)
+    fill(api, *[f"m/v{n}" for n in range(1, 8)])
+    seen, query, pages = [], {}, 0
+    while query is not None:
+        answer = api.list(**query)
+        found, pages = names(answer), pages + 1
+        assert found, "no page is empty"
+        seen += found
+        link = link_in(answer)
+        query = {key: values[-1] for key, values in parse_qs(urlsplit(link).query).items()} if link else None
+    assert seen == [f"m/v{n}" for n in range(7, 0, -1)]
+    assert pages > 1
+
+
 def test_a_page_that_holds_the_last_version_has_no_link(api):
     fill(api, "m/v1", "m/v2")
     assert link_in(api.list(limit=2)) is None

@@ -282,5 +282,5 @@ def test_an_update_leaves_no_hint_that_leads_nowhere(api):
     postings = [pk for pk, _ in items() if pk.startswith("P#")]
     assert all(pk.startswith("P#alice#i#") for pk in postings)
     assert {pk.rsplit("#", 1)[1] for pk in postings} == {
-        "*", "m:m", "f:keras", "y:other", "r:0", "t:new", "w:new", "w:m", "w:renamed",
+        "*", "m:m", "f:keras", "y:other", "r:0", "t:new", "w:ne", "w:new", "w:re", "w:ren", "w:renam",
     }  # fmt: skip

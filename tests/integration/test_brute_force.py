@@ -173,7 +173,7 @@ def run(world: World, seed: int, *, steps: int) -> None:
     for name in list(model.all):
         world.delete(*name)
     world.end()
-    left = [key for key in world.rows() if key[0].startswith(("P#", "W#", "D#", "F#", "WK#"))]
+    left = [key for key in world.rows() if key[0].startswith(("P#", "D#", "F#", "WK#"))]
     assert left == []
     world.check_clean()
 

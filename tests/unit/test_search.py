@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from registry import search
 from registry.records import PostingRow
 from registry.schemas.requests import VersionFields
-from registry.search import AnyPostings, Budget, Intersection, Query, TermPostings
+from registry.search import Budget, Intersection, Query, TermPostings
 
 settings.register_profile("unhurried", deadline=None)  # others work on this machine too
 settings.load_profile("unhurried")
@@ -50,9 +50,27 @@ def test_a_versions_terms_are_all_that_lists_and_searches_ask_for():
     terms = search.version_terms("my-model", fields(name="Big One", tags=["Prod", "x#y"], is_production_ready=True))
     assert terms == {
         search.ALL, "m:my-model", "f:onnx", "y:nlp", "r:1", "t:prod", "t:x#y",
-        "w:my", "w:model", "w:big", "w:one", "w:prod", "w:x", "w:y",
+        "w:my", "w:mo", "w:mod", "w:model", "w:bi", "w:big", "w:on", "w:one", "w:pr", "w:pro",
     }  # fmt: skip
     assert "r:0" in search.version_terms("m", fields())
+
+
+@given(st.text(), st.text(min_size=1))
+def test_whatever_a_word_begins_with_leads_to_its_version(name, query):
+    """All that a query finds has the terms that lead the search to it."""
+    own = VersionFields.model_construct(name=name)
+    for word in search.words_of(query) | {word[:length] for word in search.words_of(name) for length in range(1, 65)}:
+        asked = Query("u", words=(word,))
+        wanted = any(each.startswith(word) for each in search.version_words("m", own))
+        assert asked.matches("m", own) is wanted
+        assert not wanted or set(asked.terms()) <= search.version_terms("m", own)
+
+
+def test_a_word_is_looked_for_by_its_longest_beginning_that_has_postings():
+    assert [search.beginning_term("transform"[:length]) for length in range(1, 10)] == [
+        None, "w:tr", "w:tra", "w:tra", "w:trans", "w:trans", "w:trans", "w:transfor", "w:transfor",
+    ]  # fmt: skip
+    assert Query("u", words=("t",)).terms() == []
 
 
 def test_words_come_from_name_description_algorithm_model_id_and_tags_and_nothing_else():
@@ -170,17 +188,6 @@ def test_skipping_leaves_out_what_is_newer_and_nothing_else(sets, stops, chunk):
 
 
 @given(partitions, positions, st.integers(1, 20))
-@settings(max_examples=60, deadline=None)
-def test_a_union_gives_each_version_once_newest_first(sets, before, chunk):
-    def work(reader: Reader) -> None:
-        budget = Budget(1_000)
-        union = AnyPostings([TermPostings(f"p{n}", before, budget, chunk) for n in range(len(sets))])
-        assert walked(union) == below(set().union(*sets), before)
-
-    with_reader(sets, work)
-
-
-@given(partitions, positions, st.integers(1, 20))
 @settings(max_examples=100, deadline=None)
 def test_an_intersection_gives_what_all_have_newest_first(sets, before, chunk):
     def work(reader: Reader) -> None:
@@ -193,19 +200,6 @@ def test_an_intersection_gives_what_all_have_newest_first(sets, before, chunk):
         assert walk.cut_off is None
 
     with_reader(sets, work)
-
-
-@given(partitions, partitions, st.integers(1, 20))
-@settings(max_examples=60, deadline=None)
-def test_unions_and_terms_intersect_alike(sets, others, chunk):
-    def work(reader: Reader) -> None:
-        budget = Budget(10_000)
-        every = [TermPostings(f"p{n}", None, budget, chunk) for n in range(len(sets) + len(others))]
-        postings = [AnyPostings(every[: len(sets)]), *every[len(sets) :]]
-        expected = set().union(*sets).intersection(*others)
-        assert [each[0].sk for each in Intersection(postings, budget)] == below(expected, None)
-
-    with_reader([*sets, *others], work)
 
 
 @given(partitions, st.integers(1, 40), st.integers(1, 8))

@@ -65,7 +65,6 @@ def finish_delete(work: WorkRow) -> None:
         records.delete_all(DigestRow(records.digest_pk(row.user_id, sha256), row.upload_id) for sha256 in digests)
         terms = search.version_terms(row.model_id, reading.fields_of(row)) | {search.LATEST}
         records.delete_all(search.make_postings(row, terms, rev=0, active=bool(row.active)))
-        search.remove_words(row.user_id, {term[2:] for term in terms if term.startswith("w:")})
         publishing.ensure_latest(row.user_id, row.model_id)
         delete_attempt(work.upload_id)
         same = (VersionRow.upload_id == row.upload_id) & (VersionRow.status == "deleting")

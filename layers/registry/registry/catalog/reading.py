@@ -79,22 +79,27 @@ def list_page(query: search.Query, *, limit: int, skip: int = 0, cursor: str | N
     walk = search.Intersection(postings, budget)
     found: list[VersionRow] = []
     size, last = 0, before
+    looked, left = 0, False  # candidates that were held against the query; whether some were taken and not looked at
     checker = _Checker(query)
-    while len(found) < wanted and size < MAX_PAGE_BYTES:
-        batch = _take(walk, min(100, wanted - len(found)))
+    while not left and len(found) < wanted and size < MAX_PAGE_BYTES:
+        # So many that, if as few hold as until now, the page is full: not by ever smaller steps.
+        likely = (wanted - len(found)) * (looked + 1) // (len(found) + 1)
+        batch = _take(walk, min(100, likely))
         if not batch:
             break
         for row, sk in checker.check(batch):
-            last = sk
+            if len(found) >= wanted or size >= MAX_PAGE_BYTES:
+                left = True
+                break
+            last, looked = sk, looked + 1
             if row is not None:
                 found.append(row)
                 size += _size_of(row) if len(found) > skip else 0
-            if size >= MAX_PAGE_BYTES:
-                break
-    if len(found) < wanted and size < MAX_PAGE_BYTES:
-        last = walk.cut_off
-    elif next(walk, None) is None and walk.cut_off is None:
-        last = None  # nothing is left: no page that would be empty
+    if not left:
+        if len(found) < wanted and size < MAX_PAGE_BYTES:
+            last = walk.cut_off
+        elif next(walk, None) is None and walk.cut_off is None:
+            last = None  # nothing is left: no page that would be empty
     return Page(found[skip:], make_cursor(last) if last is not None else None)
 
 

@@ -6,7 +6,6 @@
 | ModelRow       | M#user#model       | #                        | the highest vN ever used                    |
 | ManifestRow    | F#upload_id        | path of its first file   | up to 100 files of a version, by path       |
 | PostingRow     | P#user#a or i#term | created#model#version    | a hint: this version has that term (search) |
-| WordRow        | W#user             | word                     | the vocabulary that expands a prefix        |
 | DigestRow      | D#user#sha256      | upload_id                | a hint: where these bytes lie               |
 | UploadRow      | A#upload_id        | #                        | one attempt to make a version               |
 | SpecRow        | A#upload_id        | S#number                 | up to 100 files of it, as asked for         |
@@ -124,12 +123,6 @@ class PostingRow(Row):
     upload_id = UnicodeAttribute()
     rev = NumberAttribute(default=0)
     token = UnicodeAttribute(null=True)
-
-
-class WordRow(Row):
-    """A word that some version of the user holds; `token` changes whenever it is written."""
-
-    token = UnicodeAttribute()
 
 
 class DigestRow(Row):

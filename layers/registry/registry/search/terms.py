@@ -8,6 +8,7 @@ import unicodedata
 from registry.schemas.words import Fields
 
 MAX_WORD = 64  # characters of a word that count
+BEGINNINGS = (2, 3, 5, 8)  # lengths at which the beginning of a word is a term
 ALL, LATEST = "*", "l"
 _WORD = re.compile(r"[^\W_]+")
 
@@ -28,7 +29,15 @@ def version_terms(model_id: str, fields: Fields) -> set[str]:
     terms = {ALL, f"m:{model_id}", f"f:{fields.framework}", f"y:{fields.model_type}"}
     terms.add(f"r:{int(bool(fields.is_production_ready))}")
     terms |= {f"t:{tag.casefold()}" for tag in fields.tags or []}
-    return terms | {f"w:{word}" for word in version_words(model_id, fields)}
+    words = version_words(model_id, fields)
+    return terms | {f"w:{word[:length]}" for word in words for length in BEGINNINGS if len(word) >= length}
+
+
+def beginning_term(word: str) -> str | None:
+    """The term that all versions have of which some word begins with `word`, and the fewer others the better: that of
+    its longest beginning. None for a single letter."""
+    length = max((each for each in BEGINNINGS if each <= len(word)), default=None)
+    return f"w:{word[:length]}" if length is not None else None
 
 
 def posting_pk(user_id: str, term: str, *, active: bool = True) -> str:

@@ -1,19 +1,16 @@
-"""Finding versions: postings read in chunks, united, intersected."""
+"""Finding versions: postings read in chunks, and intersected."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
-from registry import records
-from registry.records import PostingRow, WordRow
+from registry.records import PostingRow
 from registry.schemas.words import Fields
-from registry.search.terms import ALL, LATEST, posting_pk, version_terms
+from registry.search.terms import ALL, LATEST, beginning_term, posting_pk, version_terms, version_words
 
-MAX_EXPANSION = 64  # words that a prefix may stand for before it no longer leads the search, only checks it
 MAX_POSTINGS = 5_000  # read for one page; then a cursor
-_FIRST_CHUNK, _LARGEST_CHUNK = 16, 256
+_FIRST_CHUNK, _LARGEST_CHUNK = 64, 256  # 28 postings are a read unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,7 @@ class Query:
     words: tuple[str, ...] = ()
 
     def terms(self) -> list[str]:
-        """The terms that lead the search, but for its words."""
+        """What a version that is found has for certain; its words are checked beyond that."""
         terms = [f"t:{tag}" for tag in self.tags]
         if self.model_id is not None:
             terms.append(f"m:{self.model_id}")
@@ -43,14 +40,14 @@ class Query:
             terms.append(f"r:{int(self.ready)}")
         if self.latest:
             terms.append(LATEST)
-        return terms
+        return terms + [term for word in self.words if (term := beginning_term(word)) is not None]
 
     def matches(self, model_id: str, fields: Fields) -> bool:
         """Whether a version is what is asked for, by itself (not by its siblings)."""
         terms = version_terms(model_id, fields)
         if not all(term in terms for term in self.terms() if term != LATEST):
             return False
-        words = {term[2:] for term in terms if term.startswith("w:")}
+        words = version_words(model_id, fields) if self.words else set()
         return all(any(word.startswith(wanted) for word in words) for wanted in self.words)
 
 
@@ -61,21 +58,8 @@ class Budget:
         self.left = postings
 
 
-class Postings(Protocol):
-    """Postings, newest first."""
-
-    def peek(self) -> PostingRow | None:
-        """The newest one left, or None at the end."""
-
-    def skip_to(self, sk: str) -> None:
-        """Leaves out all that are newer than `sk`."""
-
-    def drop(self, sk: str) -> None:
-        """Leaves out `sk` and all that are newer."""
-
-
 class TermPostings:
-    """The postings of one term, read in growing chunks from `before` down."""
+    """The postings of one term, newest first, read in growing chunks from `before` down."""
 
     def __init__(self, pk: str, before: str | None, budget: Budget, chunk: int) -> None:
         self._pk, self._before, self._inclusive = pk, before, False
@@ -116,64 +100,21 @@ class TermPostings:
         self._chunk = min(2 * self._chunk, _LARGEST_CHUNK)
 
 
-class AnyPostings:
-    """The union of several terms' postings: a prefix that several words begin with."""
-
-    def __init__(self, terms: list[TermPostings]) -> None:
-        self._terms = terms
-        records.side_by_side(lambda term: term.peek(), terms)
-
-    def peek(self) -> PostingRow | None:
-        """The newest one left of any term."""
-        return max((head for term in self._terms if (head := term.peek())), key=lambda head: head.sk, default=None)
-
-    def skip_to(self, sk: str) -> None:
-        """Leaves out all that are newer than `sk`."""
-        for term in self._terms:
-            term.skip_to(sk)
-
-    def drop(self, sk: str) -> None:
-        """Leaves out `sk` and all that are newer."""
-        for term in self._terms:
-            term.drop(sk)
-
-
-def open_postings(query: Query, *, before: str | None, budget: Budget, expected: int) -> list[Postings]:
-    """The postings whose intersection holds every answer; an empty list where there can be none."""
-
-    def of(term: str, chunk: int) -> TermPostings:
-        return TermPostings(posting_pk(query.user_id, term, active=query.active), before, budget, chunk)
-
-    leading: list[list[str]] = [[term] for term in query.terms()]
-    for word in query.words:
-        # A prefix that begins a great many words says little: it then only checks what the other terms find.
-        found = [
-            row.sk
-            for row in WordRow.query(
-                f"W#{query.user_id}", WordRow.sk.startswith(word), limit=MAX_EXPANSION + 1, consistent_read=True
-            )
-        ]
-        if not found:
-            return []
-        if len(found) <= MAX_EXPANSION:
-            leading.append([f"w:{each}" for each in found])
-    if not leading:
-        leading = [[ALL]]
-    lists = sum(map(len, leading))
+def open_postings(query: Query, *, before: str | None, budget: Budget, expected: int) -> list[TermPostings]:
+    """The postings whose intersection holds every answer, and what its words alone can leave out."""
+    terms = dict.fromkeys(query.terms() or [ALL])
     # One list is read in one go; opening many must not use up what there is to read.
-    several = max(1, min(_FIRST_CHUNK, budget.left // (4 * lists)))
-    chunk = min(expected + 1, _LARGEST_CHUNK) if lists == 1 else several
-    return [
-        of(terms[0], chunk) if len(terms) == 1 else AnyPostings([of(term, chunk) for term in terms])
-        for terms in leading
-    ]
+    chunk = min(expected + 1, _LARGEST_CHUNK)
+    if len(terms) > 1:
+        chunk = max(1, min(chunk, _FIRST_CHUNK, budget.left // (4 * len(terms))))
+    return [TermPostings(posting_pk(query.user_id, term, active=query.active), before, budget, chunk) for term in terms]
 
 
 class Intersection:
     """What all of some postings have, newest first. Each list leaps to the oldest head of the others, so that the
     rarest sets the pace. Ends when one of them is at its end, or the budget is."""
 
-    def __init__(self, postings: list[Postings], budget: Budget) -> None:
+    def __init__(self, postings: list[TermPostings], budget: Budget) -> None:
         self._postings, self._budget = postings, budget
         self._ended = not postings
         self._reached: str | None = None
