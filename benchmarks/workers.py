@@ -1,0 +1,131 @@
+"""Work done in a process of its own, which measures it: time, processor, memory above idle, disk, bytes to the store.
+
+`idle` is the process with its imports done and its connections open, as a function is between two calls.
+Linux alone, as the figures come from /proc.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).parent.parent
+_PREFIX = "USAGE "
+
+
+@dataclass
+class Usage:
+    """What one piece of work took. `down` and `up`: bytes from and to the store, headers included."""
+
+    wall: float
+    cpu: float
+    mib: float  # the largest resident size, less the idle one
+    written: int  # bytes to disk
+    down: int
+    up: int
+
+
+def run(job: str, environment: Mapping[str, str], **arguments: Any) -> Usage:
+    """Runs `module:function` of this folder in a fresh process. The function gets the arguments, prepares, and returns
+    what is measured."""
+    command = [sys.executable, "-m", "benchmarks.workers", job, json.dumps(arguments)]
+    paths = os.pathsep.join(str(PROJECT / each) for each in (".", "layers/registry"))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "REGISTRY_"))}
+    done = subprocess.run(command, env={**kept, **environment, "PYTHONPATH": paths}, capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith(_PREFIX)]
+    if done.returncode or not lines:
+        raise SystemExit(f"{job} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return Usage(**json.loads(lines[-1].removeprefix(_PREFIX)))
+
+
+def median(seen: list[Usage]) -> Usage:
+    """Each figure's median."""
+    return Usage(**{each.name: statistics.median(getattr(one, each.name) for one in seen) for each in fields(Usage)})
+
+
+def measure(work: Callable[[], object], port: int) -> Usage:
+    """Does the work and says what it took."""
+    passed = count_bytes(port)
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+    idle, disk, cpu, began = _status("VmRSS"), _written(), _cpu(), time.perf_counter()
+    work()
+    wall = time.perf_counter() - began
+    return Usage(
+        wall=wall,
+        cpu=_cpu() - cpu,
+        mib=(_status("VmHWM") - idle) / 1024,
+        written=_written() - disk,
+        down=passed["down"],
+        up=passed["up"],
+    )
+
+
+def count_bytes(port: int) -> Counter[str]:
+    """From now on what Python's sockets move from and to a port of this machine is counted."""
+    passed: Counter[str] = Counter()
+    receive, send = socket.socket.recv_into, socket.socket.sendall
+
+    def counted_receive(self: socket.socket, *arguments: Any) -> int:
+        count = receive(self, *arguments)
+        if _port(self) == port:
+            passed["down"] += count
+        return count
+
+    def counted_send(self: socket.socket, data: Any, *arguments: Any) -> None:
+        send(self, data, *arguments)
+        if _port(self) == port:
+            passed["up"] += memoryview(data).nbytes
+
+    socket.socket.recv_into, socket.socket.sendall = counted_receive, counted_send  # type: ignore[method-assign]
+    return passed
+
+
+def _port(connection: socket.socket) -> int | None:
+    try:
+        return int(connection.getpeername()[1])
+    except (OSError, IndexError):
+        return None
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def _written() -> int:
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
+
+
+def _cpu() -> float:
+    return sum(
+        getattr(resource.getrusage(who), name)
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        for name in ("ru_utime", "ru_stime")
+    )
+
+
+def main() -> None:
+    """The process."""
+    module, _, name = sys.argv[1].partition(":")
+    work = getattr(importlib.import_module(f"benchmarks.{module}"), name)(**json.loads(sys.argv[2]))
+    port = int(os.environ["AWS_ENDPOINT_URL_S3"].rsplit(":", 1)[1])
+    usage = measure(work, port)
+    print(_PREFIX + json.dumps(asdict(usage)), flush=True)
+    os._exit(0)  # threads that serve us must not keep the process
+
+
+if __name__ == "__main__":
+    main()
