@@ -1,14 +1,12 @@
 """All benchmarks, one after another, each in processes of its own; then `RESULTS.md` and the charts.
 
-`make bench`, or with SIZES=tiny only that all of them run and that their figures are sane: goals are for a quiet machine.
+`make bench`. With SIZES=tiny only that all of them run and that their figures are sane: goals are for larger sizes.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -20,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import rendering, results, stores
+from benchmarks import measuring, rendering, results, stores
 
 FOLDER = Path(__file__).parent
 _SECONDS = 1_800  # of one benchmark: it hangs
@@ -80,18 +78,12 @@ def run(benchmark: Benchmark, options: list[str]) -> dict[str, Any]:
     return result
 
 
-def facts(sizes: str, seconds: float, load: float) -> list[str]:
+def facts(sizes: str, seconds: float, machine: str) -> list[str]:
     """When, and on what."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=FOLDER, capture_output=True, text=True)
     return [
-        f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d %H:%M} UTC, commit {commit.stdout.strip() or 'unknown'}, "
-        f"sizes: {sizes}, {seconds / 60:.0f} minutes.",
-        f"{platform.system()} {platform.release()} on {platform.machine()} ({model}), {os.cpu_count()} processors, "
-        f"{memory:.0f} GiB; load before {load:.1f}. Clients, functions and stores share these processors.",
+        f"{machine}. Clients, functions and stores share these processors.",
+        f"Commit {commit.stdout.strip() or 'unknown'}, sizes: {sizes}, {seconds / 60:.0f} minutes.",
         "Seconds are of this machine; ratios of what ran in turns in one run say more, and processor time most.",
     ]
 
@@ -120,7 +112,7 @@ def main() -> None:
     left_out = [
         f"{stores.TITLES[name]}, which is not here (`make minio`)." for name in stores.TITLES if name not in here
     ]
-    began, load, found = time.monotonic(), os.getloadavg()[0], []
+    began, machine, found = time.monotonic(), measuring.machine(), []
     if chosen.sizes == "tiny":
         here = here[:1]
     for benchmark, options in plan(chosen.sizes, here, chosen.only):
@@ -133,9 +125,8 @@ def main() -> None:
         charts.mkdir(parents=True)
         for chart in [chart for result in found for chart in result["charts"]]:
             rendering.draw(chart, charts)
-        text = rendering.render(found, facts=facts(chosen.sizes, time.monotonic() - began, load), left_out=left_out)
+        text = rendering.render(found, facts=facts(chosen.sizes, time.monotonic() - began, machine), left_out=left_out)
         (into / "RESULTS.md").write_text(text)
-        (into / "results.json").write_text(json.dumps(found, indent=1) + "\n")
         print(text if chosen.sizes == "tiny" else f"Written: {into / 'RESULTS.md'}, {charts}", flush=True)
     print(f"{len(found)} passed, 0 failed")
 

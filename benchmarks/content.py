@@ -43,6 +43,16 @@ def write_file(path: Path, size: int) -> Path:
     return path
 
 
+def write_folder(folder: Path, count: int, size: int) -> Path:
+    """So many files of weights, no two of which are equal."""
+    folder.mkdir()
+    piece = weights()
+    for number in range(count):
+        start = number * 977 % (len(piece) - size)
+        (folder / f"{number:05d}.bin").write_bytes(number.to_bytes(8, "big") + piece[start + 8 : start + size])
+    return folder
+
+
 def write_archive(path: Path, *, size: int, members: int, deflated: bool) -> Path:
     """A ZIP of so many members of weights, `size` bytes in all when unpacked."""
     piece = weights(min(_PIECE, size // members))
