@@ -59,8 +59,9 @@ def draw(chart: Mapping[str, Any], folder: Path) -> Path:
     from matplotlib.figure import Figure
 
     labels, values = list(chart["bars"]), list(chart["bars"].values())
-    figure = Figure(figsize=(6.4, 0.75 + 0.34 * len(labels)), dpi=120, facecolor=_PAPER, layout="constrained")
+    figure = Figure(figsize=(6.4, 0.7 + 0.34 * len(labels)), dpi=120, facecolor=_PAPER, layout="constrained")
     FigureCanvasAgg(figure)
+    figure.suptitle(f"{chart['title']}\n{chart['unit']}", x=0.01, ha="left", fontsize=9.5, color=_INK)
     axes = figure.add_subplot(facecolor=_PAPER)
     colours = [_OURS if label.lower().startswith(OURS.lower()) else _THEIRS for label in labels]
     bars = axes.barh(labels, values, color=colours, height=0.66)
@@ -70,7 +71,6 @@ def draw(chart: Mapping[str, Any], folder: Path) -> Path:
     axes.set_xticks([])
     axes.tick_params(axis="y", length=0, labelcolor=_INK, labelsize=9)
     axes.spines[:].set_visible(False)
-    axes.set_title(f"{chart['title']} ({chart['unit']})", loc="left", fontsize=9.5, color=_INK, x=0, pad=6)
     path = folder / f"{chart['name']}.png"
     figure.savefig(path, metadata={"Software": None})
     return path

@@ -140,7 +140,7 @@ def report(result: Result, what: str, slug: str, source: Source, found: Rounds, 
     ):
         labels = (f"{OURS}, verified", "MLflow", "curl alone")
         bars = {
-            label: round(source.size / 1e6 / seen[key].median("wall"), 1)
+            label: source.size / 1e6 / seen[key].median("wall")
             for label, key in zip(labels, keys, strict=True)
             if key in seen
         }
