@@ -8,6 +8,7 @@ also reads files whose CRC-32 is not known yet, once for all.
 from __future__ import annotations
 
 import shutil
+import tempfile
 import zipfile
 from dataclasses import dataclass
 
@@ -58,14 +59,15 @@ def measure_case(case: Case, store: Store, rounds: int) -> dict[str, list[Usage]
     path = content.write_file(store.folder / "file.bin", case.file_bytes)
     store.put(path, "bench/file")
     paths = [f"weights/{number:05d}.bin" for number in range(case.files)]
-    upload = registering.make_version(store, "model", dict.fromkeys(paths, "bench/file"))
-    key = naming.archive_key(USER, "model", "v1", upload.upload_id)
+    model = f"model-{case.file_bytes}"
+    upload = registering.make_version(store, model, dict.fromkeys(paths, "bench/file"))
+    key = naming.archive_key(USER, model, "v1", upload.upload_id)
     seen: dict[str, list[Usage]] = {OURS: [], _PEER: []} if case.timed else {OURS: []}
     for round_number in range(rounds + 1 if case.timed else 2):
         for name, runs in seen.items():
             made = key if name == OURS else "bench/archive.zip"
             if name == OURS:
-                usage = workers.run("registering:build_archive", store.environment, model="model")
+                usage = workers.run("registering:build_archive", store.environment, model=model)
             else:
                 more = {"bucket": BUCKET, "prefix": upload.prefix, "paths": paths, "key": made}
                 usage = workers.run("archive_peers:zipstream_ng", store.environment, **more)
@@ -148,12 +150,14 @@ def main() -> None:
         "work, memory its largest beyond what it had before it began; got and sent is what it moved from and to the "
         "store."
     )
-    for case in cases(chosen.sizes, chosen.store):
-        if not case.timed and shutil.disk_usage("/tmp").free < _LARGE_DISK:
-            result.notes.append(f"{case.name}: left out, as less than {_LARGE_DISK / 1e9:.0f} GB of disk are free.")
+    for together in stores.grouped(cases(chosen.sizes, chosen.store), chosen.sizes):
+        if not together[0].timed and shutil.disk_usage(tempfile.gettempdir()).free < _LARGE_DISK:
+            left_out = f"{together[0].name}: left out, as less than {_LARGE_DISK / 1e9:.0f} GB of disk are free."
+            result.notes.append(left_out)
             continue
         with stores.running(chosen.store) as store:
-            report(result, case, measure_case(case, store, rounds), chosen.store)
+            for case in together:
+                report(result, case, measure_case(case, store, rounds), chosen.store)
     result.write(chosen.json)
 
 

@@ -29,13 +29,23 @@ class Case:
     members: int
     deflated: bool
 
+    @property
+    def small(self) -> bool:
+        """Requests count here, not bytes."""
+        return self.members >= 100
+
+    @property
+    def slug(self) -> str:
+        """For names."""
+        return "small" if self.small else "deflated" if self.deflated else "stored"
+
     def write(self, path: Path) -> Path:
         """Makes it."""
         return content.write_archive(path, size=self.size, members=self.members, deflated=self.deflated)
 
     def contenders(self) -> list[str]:
         """Who takes turns: for many members also the usual way with uploads side by side."""
-        return [OURS, _NAIVE, _SMART_OPEN] if self.members < 100 else [OURS, _NAIVE, _POOLED, _SMART_OPEN]
+        return [OURS, _NAIVE, _SMART_OPEN] if not self.small else [OURS, _NAIVE, _POOLED, _SMART_OPEN]
 
 
 def cases(sizes: str, size: int | None) -> list[Case]:
@@ -57,9 +67,10 @@ def measure_case(case: Case, store: Store, rounds: int) -> dict[str, list[Usage]
     path.unlink()
     temporary = {"TMPDIR": str(store.folder)}
     seen: dict[str, list[Usage]] = {name: [] for name in case.contenders()}
-    for round_number in range(rounds + 1):
+    uncounted = 1 if rounds > 1 else 0
+    for round_number in range(rounds + uncounted):
         for name in seen:
-            model = f"model-{round_number}"
+            model = f"{case.slug}-{round_number}"
             if name == OURS:
                 upload = registering.start_zip(store, key, model)
                 usage = workers.run("registering:unpack", store.environment, upload_id=upload.upload_id)
@@ -81,7 +92,7 @@ def measure_case(case: Case, store: Store, rounds: int) -> dict[str, list[Usage]
             if (len(found), sum(found.values())) != (case.members, case.size):
                 raise SystemExit(f"{name} made {len(found)} files of {sum(found.values())} bytes of {case}")
             store.delete(prefix)
-            if round_number:
+            if round_number >= uncounted:
                 seen[name].append(usage)
     store.s3.delete_object(Bucket=BUCKET, Key=key)
     return seen
@@ -89,7 +100,7 @@ def measure_case(case: Case, store: Store, rounds: int) -> dict[str, list[Usage]
 
 def report(result: Result, case: Case, seen: dict[str, list[Usage]], store: str) -> None:
     """The case's table, chart and goals."""
-    gigabytes, small = case.size / 1e9, case.members >= 100
+    gigabytes = case.size / 1e9
     rows, bars = [], {}
     for name, runs in seen.items():
         usage = workers.median(runs)
@@ -108,17 +119,16 @@ def report(result: Result, case: Case, seen: dict[str, list[Usage]], store: str)
                 f"{moved:.2f}",
             ]
         )
-        bars[name] = (case.members if small else case.size / 1e6) / usage.wall
+        bars[name] = (case.members if case.small else case.size / 1e6) / usage.wall
     columns = ["", "s", "from, to", "MB/s", "x our time", "CPU s/GB", "MiB above idle", "disk / size", "network / size"]
     result.table(case.name[0].upper() + case.name[1:], columns, rows)
-    kind = "small" if small else "deflated" if case.deflated else "stored"
-    unit = "files a second" if small else "MB/s"
-    result.chart(f"ingest-{kind}-{store}", f"ZIP to files: {case.name}", unit, bars)
+    unit = "files a second" if case.small else "MB/s"
+    result.chart(f"ingest-{case.slug}-{store}", f"ZIP to files: {case.name}", unit, bars)
     ours, naive = seen[OURS], seen[_NAIVE]
     ratio = results.median_ratio([each.wall for each in naive], [each.wall for each in ours])
     usage = workers.median(ours)
     result.goal(f"{case.name}: ≥ 3 x the usual way's throughput", ratio, 3.0, " x", at_least=True)
-    if not small:  # there requests count, not bytes
+    if not case.small:
         result.goal(f"{case.name}: ≤ 6 CPU-seconds a GB", usage.cpu / gigabytes, 6.0, " s/GB")
     result.goal(f"{case.name}: ≤ 128 MiB above idle", float(round(max(each.mib for each in ours))), 128.0, " MiB")
     disk = max(each.written for each in ours) / case.size
@@ -140,9 +150,10 @@ def main() -> None:
         f"Medians of {rounds} rounds; ratios are the medians of each round's. CPU is that of the process that does the "
         "work, memory its largest beyond what it had before it began; network is what it moved to and from the store."
     )
-    for case in cases(chosen.sizes, chosen.size):  # each on empty disks
+    for together in stores.grouped(cases(chosen.sizes, chosen.size), chosen.sizes):
         with stores.running(chosen.store) as store:
-            report(result, case, measure_case(case, store, rounds), chosen.store)
+            for case in together:
+                report(result, case, measure_case(case, store, rounds), chosen.store)
     result.write(chosen.json)
 
 

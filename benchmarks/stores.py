@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from local import jars, minio
 from local.ports import Ports
@@ -17,6 +17,7 @@ from local.seaweedfs import ProgramMissingError
 from local.servers import BUCKET, STORES, Stack, apply_environment
 
 USER = "bench"
+Case = TypeVar("Case")
 TITLES = {"seaweedfs": "SeaweedFS", "minio": "MinIO"}
 
 
@@ -85,6 +86,11 @@ def _forget() -> None:
         each.cache_clear()
     tasks.forget_client()
     records.reset_connection()
+
+
+def grouped(cases: list[Case], sizes: str) -> list[list[Case]]:
+    """Which share a store: none, so that what is deleted but not yet gone does not fill the disk; tiny ones all."""
+    return [cases] if sizes == "tiny" else [[case] for case in cases]
 
 
 def available() -> list[str]:

@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -59,9 +61,10 @@ def transfers(bench: Bench, source: Source, rounds: int, mlflow: Peer | None) ->
     """The source up and down by each, taking turns."""
     names = {key: name for key, name in _NAMES.items() if mlflow is not None or "mlflow" not in key}
     found, warm = (Rounds({key: Measured(name) for key, name in names.items()}) for _ in range(2))
+    uncounted = 1 if rounds > 1 else 0
     with modelkeep.Client(bench.server.url, config=_config(bench.fresh("home"))) as client:
-        for number in range(rounds + 1):
-            into = found if number else warm
+        for number in range(rounds + uncounted):
+            into = found if number >= uncounted else warm
             seen = into.seen
             bench.curl_up(seen["curl up"], source)
             bench.push(seen["push"], source, f"pushed:r{number}", bench.fresh("home"))
@@ -205,16 +208,22 @@ def main() -> None:
         with running(folder, "--store", chosen.store) as server:
             bench = Bench(server, folder)
             sources = [(f"{size / 1e6:.0f} MB", "one", one, True), (f"{count:,} files of 100 kB", "many", many, False)]
-            for what, slug, source, goals in sources:
-                if chosen.mlflow:
-                    result.versions["MLflow"] = mlflow_peer.version(chosen.mlflow)
-                    with mlflow_peer.mlflow_server(chosen.mlflow, server, bench.fresh("mlflow")) as environment:
-                        found = transfers(bench, source, rounds, (chosen.mlflow, environment))
-                else:
-                    found = transfers(bench, source, rounds, None)
-                report(result, what, f"{slug}-{chosen.store}", source, found, goals=goals)
+            with _mlflow(chosen.mlflow, bench, result) as peer:
+                for what, slug, source, goals in sources:
+                    found = transfers(bench, source, rounds, peer)
+                    report(result, what, f"{slug}-{chosen.store}", source, found, goals=goals)
             report_resuming(result, one, again(bench, one, rounds), killed(bench, one))
     result.write(chosen.json)
+
+
+@contextmanager
+def _mlflow(python: str | None, bench: Bench, result: Result) -> Iterator[Peer | None]:
+    if python is None:
+        yield None
+        return
+    result.versions["MLflow"] = mlflow_peer.version(python)
+    with mlflow_peer.mlflow_server(python, bench.server, bench.fresh("mlflow")) as environment:
+        yield python, environment
 
 
 def _config(home: Path) -> Config:
