@@ -23,7 +23,7 @@ def zipstream_ng(bucket: str, prefix: str, paths: list[str], key: str) -> Callab
         archive = ZipStream()
         for path in paths:
             archive.add(read(path), arcname=path)
-        s3.upload_fileobj(_Reader(iter(archive)), bucket, key)
+        s3.upload_fileobj(_Reader(iter(archive)), bucket, key)  # type: ignore[arg-type]
 
     return work
 

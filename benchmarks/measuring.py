@@ -37,7 +37,7 @@ class Measured:
 
     def median(self, figure: str) -> float:
         """Of one of them."""
-        return statistics.median(getattr(self, figure))
+        return float(statistics.median(getattr(self, figure)))
 
 
 def measure(into: Measured | None, command: list[str], environment: dict[str, str]) -> str:
