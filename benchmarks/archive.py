@@ -98,10 +98,10 @@ def report(result: Result, case: Case, seen: dict[str, list[Usage]], store: str)
     for name, runs in counted.items():
         usage = workers.median(runs)
         times = results.median_ratio([each.wall for each in runs], [each.wall for each in counted[OURS]])
-        rows.append(_row(name, usage, case, f"{times:.2f}", max(each.mib for each in runs)))
+        rows.append(_row(name, usage, case, f"{times:.2f}", max(each.mb for each in runs)))
     first = seen[OURS][0]
-    rows.append(_row(f"{OURS}, CRC-32s not known yet (one run)", first, case, "", first.mib))
-    columns = ["", "s", "MB/s", "x our time", "CPU s/GB", "MiB above idle", "got / size", "sent / size"]
+    rows.append(_row(f"{OURS}, CRC-32s not known yet (one run)", first, case, "", first.mb))
+    columns = ["", "s", "MB/s", "x our time", "CPU s/GB", "MB above idle", "got / size", "sent / size"]
     result.table(f"A version of {case.name}" + ("" if case.timed else ", once"), columns, rows)
     ours = workers.median(counted[OURS])
     through = max(ours.down, ours.up)
@@ -122,14 +122,14 @@ def report(result: Result, case: Case, seen: dict[str, list[Usage]], store: str)
     result.chart(f"archive-bytes-{slug}-{store}", title, unit, shares)
 
 
-def _row(name: str, usage: Usage, case: Case, times: str, mib: float) -> list[str]:
+def _row(name: str, usage: Usage, case: Case, times: str, mb: float) -> list[str]:
     return [
         name,
         f"{usage.wall:.2f}",
         f"{case.size / 1e6 / usage.wall:.0f}",
         times,
         f"{usage.cpu / case.size * 1e9:.2f}",
-        f"{mib:.0f}",
+        f"{mb:.0f}",
         f"{usage.down / case.size:.2%}",
         f"{usage.up / case.size:.2%}",
     ]

@@ -114,13 +114,13 @@ def report(result: Result, case: Case, seen: dict[str, list[Usage]], store: str)
                 f"{case.size / 1e6 / usage.wall:.0f}",
                 f"{times:.2f}",
                 f"{usage.cpu / gigabytes:.2f}",
-                f"{max(each.mib for each in runs):.0f}",
+                f"{max(each.mb for each in runs):.0f}",
                 f"{usage.written / case.size:.2f}",
                 f"{moved:.2f}",
             ]
         )
         bars[name] = (case.members if case.small else case.size / 1e6) / usage.wall
-    columns = ["", "s", "from, to", "MB/s", "x our time", "CPU s/GB", "MiB above idle", "disk / size", "network / size"]
+    columns = ["", "s", "from, to", "MB/s", "x our time", "CPU s/GB", "MB above idle", "disk / size", "network / size"]
     result.table(case.name[0].upper() + case.name[1:], columns, rows)
     unit = "files a second" if case.small else "MB/s"
     result.chart(f"ingest-{case.slug}-{store}", f"ZIP to files: {case.name}", unit, bars)
@@ -130,7 +130,7 @@ def report(result: Result, case: Case, seen: dict[str, list[Usage]], store: str)
     result.goal(f"{case.name}: ≥ 3 x the usual way's throughput", ratio, 3.0, " x", at_least=True)
     if not case.small:
         result.goal(f"{case.name}: ≤ 6 CPU-seconds a GB", usage.cpu / gigabytes, 6.0, " s/GB")
-    result.goal(f"{case.name}: ≤ 128 MiB above idle", float(round(max(each.mib for each in ours))), 128.0, " MiB")
+    result.goal(f"{case.name}: ≤ 128 MB above idle", float(round(max(each.mb for each in ours))), 128.0, " MB")
     disk = max(each.written for each in ours) / case.size
     result.goal(f"{case.name}: no disk", 100 * disk, 0.1, " % of the size")  # its log is written
 

@@ -77,8 +77,9 @@ class serving:  # noqa: N801  # a context manager, as contextlib's
 
         port = int(os.environ["AWS_ENDPOINT_URL_LAMBDA"].rsplit(":", 1)[1])
         self._bridge = Bridge(Path(tempfile.mkdtemp()), InProcess())
-        key = os.environ["AWS_ACCESS_KEY_ID"]
-        api = create_invoke_api(self._bridge, access_key=key, events_token=key, receive=lambda _: None)
+        key, token = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+        # MinIO's events are taken, so that it does not try again, and dropped: the work is begun by us.
+        api = create_invoke_api(self._bridge, access_key=key, events_token=token, receive=lambda _: None)
         self._server = HttpServer(api, host="127.0.0.1", port=port)
         self._server.start()
 

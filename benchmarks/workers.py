@@ -31,7 +31,7 @@ class Usage:
 
     wall: float
     cpu: float
-    mib: float  # the largest resident size, less the idle one
+    mb: float  # the largest resident size, less the idle one
     written: int  # bytes to disk
     down: int
     up: int
@@ -65,7 +65,7 @@ def measure(work: Callable[[], object], port: int) -> Usage:
     return Usage(
         wall=wall,
         cpu=_cpu() - cpu,
-        mib=(_status("VmHWM") - idle) / 1024,
+        mb=(_status("VmHWM") - idle) * 1024 / 1e6,
         written=_written() - disk,
         down=passed["down"],
         up=passed["up"],
