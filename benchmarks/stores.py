@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,7 @@ class Store:
 @contextmanager
 def running(name: str) -> Iterator[Store]:
     """An empty registry on this store, whose environment becomes this process's."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers end with us
     with tempfile.TemporaryDirectory(prefix="modelkeep-bench-") as folder:
         with Stack(Path(folder) / "data", Ports.free(), store=name) as stack:
             apply_environment(stack.environment())
