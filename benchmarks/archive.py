@@ -67,10 +67,10 @@ def measure_case(case: Case, store: Store, rounds: int) -> dict[str, list[Usage]
         for name, runs in seen.items():
             made = key if name == OURS else "bench/archive.zip"
             if name == OURS:
-                usage = workers.run("registering:build_archive", store.environment, model=model)
+                usage = store.run("registering:build_archive", {"model": model})
             else:
                 more = {"bucket": BUCKET, "prefix": upload.prefix, "paths": paths, "key": made}
-                usage = workers.run("archive_peers:zipstream_ng", store.environment, **more)
+                usage = store.run("archive_peers:zipstream_ng", more)
             _check(store, made, case, whole=round_number == 0 and case.timed)
             store.s3.delete_object(Bucket=BUCKET, Key=made)
             runs.append(usage)
@@ -101,7 +101,17 @@ def report(result: Result, case: Case, seen: dict[str, list[Usage]], store: str)
         rows.append(_row(name, usage, case, f"{times:.2f}", max(each.mb for each in runs)))
     first = seen[OURS][0]
     rows.append(_row(f"{OURS}, CRC-32s not known yet (one run)", first, case, "", first.mb))
-    columns = ["", "s", "MB/s", "x our time", "CPU s/GB", "MB above idle", "got / size", "sent / size"]
+    columns = [
+        "",
+        "s",
+        "MB/s",
+        "x our time",
+        "CPU s/GB",
+        "store's CPU s/GB",
+        "MB above idle",
+        "got / size",
+        "sent / size",
+    ]
     result.table(f"A version of {case.name}" + ("" if case.timed else ", once"), columns, rows)
     ours = workers.median(counted[OURS])
     through = max(ours.down, ours.up)
@@ -129,6 +139,7 @@ def _row(name: str, usage: Usage, case: Case, times: str, mb: float) -> list[str
         f"{case.size / 1e6 / usage.wall:.0f}",
         times,
         f"{usage.cpu / case.size * 1e9:.2f}",
+        f"{usage.store / case.size * 1e9:.2f}",
         f"{mb:.0f}",
         f"{usage.down / case.size:.2%}",
         f"{usage.up / case.size:.2%}",

@@ -59,13 +59,12 @@ def cases(sizes: str, size: int | None) -> list[Case]:
     ]
 
 
-def measure_case(case: Case, store: Store, rounds: int) -> dict[str, list[Usage]]:
-    """What each took, round by round."""
+def measure_case(case: Case, store: Store, rounds: int) -> tuple[dict[str, list[Usage]], Usage]:
+    """What each took, round by round; and ours once more, with its profile."""
     key = "bench/archive.zip"
     path = case.write(store.folder / "archive.zip")
     store.put(path, key)
     path.unlink()
-    temporary = {"TMPDIR": str(store.folder)}
     seen: dict[str, list[Usage]] = {name: [] for name in case.contenders()}
     uncounted = 1 if rounds > 1 else 0
     for round_number in range(rounds + uncounted):
@@ -73,32 +72,27 @@ def measure_case(case: Case, store: Store, rounds: int) -> dict[str, list[Usage]
             model = f"{case.slug}-{round_number}"
             if name == OURS:
                 upload = registering.start_zip(store, key, model)
-                usage = workers.run("registering:unpack", store.environment, upload_id=upload.upload_id)
+                usage = store.run("registering:unpack", {"upload_id": upload.upload_id})
                 prefix = f"models/{USER}/{model}/"
             else:
                 prefix = f"bench/{round_number}/"
-                job, more = (
-                    ("smart_open", {}) if name == _SMART_OPEN else ("naive", {"at_once": 8 if name == _POOLED else 1})
-                )
-                usage = workers.run(
-                    f"ingest_peers:{job}",
-                    {**store.environment, **temporary},
-                    bucket=BUCKET,
-                    key=key,
-                    prefix=prefix,
-                    **more,
-                )
+                job = "ingest_peers:smart_open" if name == _SMART_OPEN else "ingest_peers:naive"
+                more = {} if name == _SMART_OPEN else {"at_once": 8 if name == _POOLED else 1}
+                usage = store.run(job, {"bucket": BUCKET, "key": key, "prefix": prefix, **more})
             found = store.sizes(prefix)
             if (len(found), sum(found.values())) != (case.members, case.size):
                 raise SystemExit(f"{name} made {len(found)} files of {sum(found.values())} bytes of {case}")
             store.delete(prefix)
             if round_number >= uncounted:
                 seen[name].append(usage)
+    upload = registering.start_zip(store, key, f"{case.slug}-profiled")
+    profiled = store.run("registering:unpack", {"upload_id": upload.upload_id}, profile=True)
+    store.delete(f"models/{USER}/{case.slug}-profiled/")
     store.s3.delete_object(Bucket=BUCKET, Key=key)
-    return seen
+    return seen, profiled
 
 
-def report(result: Result, case: Case, seen: dict[str, list[Usage]], store: str) -> None:
+def report(result: Result, case: Case, seen: dict[str, list[Usage]], profiled: Usage, store: str) -> None:
     """The case's table, chart and goals."""
     gigabytes = case.size / 1e9
     rows, bars = [], {}
@@ -114,14 +108,32 @@ def report(result: Result, case: Case, seen: dict[str, list[Usage]], store: str)
                 f"{case.size / 1e6 / usage.wall:.0f}",
                 f"{times:.2f}",
                 f"{usage.cpu / gigabytes:.2f}",
+                f"{usage.store / gigabytes:.2f}",
                 f"{max(each.mb for each in runs):.0f}",
                 f"{usage.written / case.size:.2f}",
                 f"{moved:.2f}",
             ]
         )
         bars[name] = (case.members if case.small else case.size / 1e6) / usage.wall
-    columns = ["", "s", "from, to", "MB/s", "x our time", "CPU s/GB", "MB above idle", "disk / size", "network / size"]
+    columns = [
+        "",
+        "s",
+        "from, to",
+        "MB/s",
+        "x our time",
+        "CPU s/GB",
+        "store's CPU s/GB",
+        "MB above idle",
+        "disk / size",
+        "network / size",
+    ]
     result.table(case.name[0].upper() + case.name[1:], columns, rows)
+    whole = profiled.cpu or 1.0
+    rows = [[f"`{name}`", f"{seconds:.2f}", f"{seconds / whole:.0%}"] for name, seconds in profiled.profile.items()]
+    rest = profiled.cpu - sum(profiled.profile.values())
+    rows += [["others", f"{rest:.2f}", f"{rest / whole:.0%}"], ["all of it", f"{profiled.cpu:.2f}", "100%"]]
+    title = f"{case.name}: where our processor time goes (one more run, sampled, by innermost Python function)"
+    result.table(title, ["", "CPU s", "share"], rows)
     unit = "files a second" if case.small else "MB/s"
     result.chart(f"ingest-{case.slug}-{store}", f"ZIP to files: {case.name}", unit, bars)
     ours, naive = seen[OURS], seen[_NAIVE]
@@ -153,7 +165,8 @@ def main() -> None:
     for together in stores.grouped(cases(chosen.sizes, chosen.size), chosen.sizes):
         with stores.running(chosen.store) as store:
             for case in together:
-                report(result, case, measure_case(case, store, rounds), chosen.store)
+                seen, profiled = measure_case(case, store, rounds)
+                report(result, case, seen, profiled, chosen.store)
     result.write(chosen.json)
 
 

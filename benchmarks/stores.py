@@ -6,12 +6,16 @@ import importlib.metadata
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
+from benchmarks import workers
+from benchmarks.workers import Usage
 from local import jars, minio
 from local.ports import Ports
 from local.seaweedfs import ProgramMissingError
@@ -31,10 +35,17 @@ class Store:
     folder: Path  # for what a benchmark writes; gone afterwards
     s3: Any
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """For the processes that are measured."""
-        return self.stack.environment()
+    def run(self, job: str, arguments: Mapping[str, object], *, profile: bool = False) -> Usage:
+        """Work in a process of its own, whose temporary files lie in our folder."""
+        before = self._processor()
+        environment = {**self.stack.environment(), "TMPDIR": str(self.folder)}
+        usage = workers.run(job, arguments, environment, profile=profile)
+        usage.store = self._processor() - before
+        return usage
+
+    def _processor(self) -> float:
+        times = psutil.Process(self.stack.pids()[self.name]).cpu_times()
+        return float(times.user + times.system)
 
     def put(self, path: Path, key: str) -> None:
         """A file into the bucket."""

@@ -14,15 +14,18 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).parent.parent
 _PREFIX = "USAGE "
+_SAMPLE_SECONDS = 0.01
+_FUNCTIONS_SHOWN = 8
 
 
 @dataclass
@@ -35,12 +38,15 @@ class Usage:
     written: int  # bytes to disk
     down: int
     up: int
+    store: float = 0.0  # processor seconds of the store meanwhile
+    profile: dict[str, float] = field(default_factory=dict)  # processor seconds by function, if asked for
 
 
-def run(job: str, environment: Mapping[str, str], **arguments: Any) -> Usage:
+def run(job: str, arguments: Mapping[str, object], environment: Mapping[str, str], *, profile: bool = False) -> Usage:
     """Runs `module:function` of this folder in a fresh process. The function gets the arguments, prepares, and returns
     what is measured."""
-    command = [sys.executable, "-m", "benchmarks.workers", job, json.dumps(arguments)]
+    how = "profile" if profile else ""
+    command = [sys.executable, "-m", "benchmarks.workers", job, json.dumps(arguments), how]
     paths = os.pathsep.join(str(PROJECT / each) for each in (".", "layers/registry"))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "REGISTRY_"))}
     done = subprocess.run(command, env={**kept, **environment, "PYTHONPATH": paths}, capture_output=True, text=True)
@@ -52,7 +58,8 @@ def run(job: str, environment: Mapping[str, str], **arguments: Any) -> Usage:
 
 def median(seen: list[Usage]) -> Usage:
     """Each figure's median."""
-    return Usage(**{each.name: statistics.median(getattr(one, each.name) for one in seen) for each in fields(Usage)})
+    names = [each.name for each in fields(Usage) if each.name != "profile"]
+    return Usage(**{name: statistics.median(getattr(each, name) for each in seen) for name in names})
 
 
 def measure(work: Callable[[], object], port: int) -> Usage:
@@ -70,6 +77,36 @@ def measure(work: Callable[[], object], port: int) -> Usage:
         down=passed["down"],
         up=passed["up"],
     )
+
+
+def sample(work: Callable[[], object]) -> dict[str, float]:
+    """Does the work; processor seconds by the Python function that was innermost when a thread was looked at."""
+    spent: dict[str, float] = defaultdict(float)
+    before: dict[int, int] = {}
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(_SAMPLE_SECONDS):
+            frames = sys._current_frames()
+            for thread in threading.enumerate():
+                frame = frames.get(thread.ident or 0)
+                if frame is None or thread is threading.current_thread():
+                    continue
+                try:
+                    now = int(Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text().split()[0])
+                except OSError:  # it has ended
+                    continue
+                name = f"{frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}"
+                spent[name] += (now - before.get(thread.native_id or 0, now)) / 1e9
+                before[thread.native_id or 0] = now
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    work()
+    done.set()
+    thread.join()
+    most = sorted(spent.items(), key=lambda each: -each[1])[:_FUNCTIONS_SHOWN]
+    return {name.replace("__main__.count_bytes.<locals>.counted", "socket"): seconds for name, seconds in most}
 
 
 def count_bytes(port: int) -> Counter[str]:
@@ -119,7 +156,10 @@ def main() -> None:
     module, _, name = sys.argv[1].partition(":")
     work = getattr(importlib.import_module(f"benchmarks.{module}"), name)(**json.loads(sys.argv[2]))
     port = int(os.environ["AWS_ENDPOINT_URL_S3"].rsplit(":", 1)[1])
-    usage = measure(work, port)
+    profile: dict[str, float] = {}
+    wanted = sys.argv[3] == "profile"
+    usage = measure((lambda: profile.update(sample(work))) if wanted else work, port)
+    usage.profile = profile
     print(_PREFIX + json.dumps(asdict(usage)), flush=True)
     os._exit(0)  # threads that serve us must not keep the process
 
