@@ -48,10 +48,10 @@ class Case:
         return [OURS, _NAIVE, _SMART_OPEN] if not self.small else [OURS, _NAIVE, _POOLED, _SMART_OPEN]
 
 
-def cases(sizes: str, size: int | None) -> list[Case]:
+def cases(sizes: str, size: int | None, files: int | None) -> list[Case]:
     """The archives of a run."""
-    size = size or {"tiny": 32_000_000, "small": 256_000_000, "full": 512_000_000}[sizes]
-    small = {"tiny": 100, "small": 1_000, "full": 4_000}[sizes]
+    size = size or {"tiny": 32_000_000, "small": 128_000_000, "full": 512_000_000}[sizes]
+    small = files or {"tiny": 100, "small": 500, "full": 2_000}[sizes]
     return [
         Case(f"deflated weights, {size / 1e6:.0f} MB in 4 files", size, 4, deflated=True),
         Case(f"stored weights, {size / 1e6:.0f} MB in 4 files", size, 4, deflated=False),
@@ -152,6 +152,7 @@ def main() -> None:
     parser = results.arguments(__doc__)
     parser.add_argument("--store", default="seaweedfs", help="seaweedfs or minio (%(default)s)")
     parser.add_argument("--size", type=results.megabytes, help="of the two archives of weights: 3GB, 500MB")
+    parser.add_argument("--files", type=int, help="in the archive of small files, 100 or more")
     parser.add_argument("--rounds", type=int, help="of each, beside the one that is not counted")
     chosen = parser.parse_args()
     rounds = chosen.rounds or (1 if chosen.sizes == "tiny" else 5)
@@ -162,7 +163,7 @@ def main() -> None:
         f"Medians of {rounds} rounds; ratios are the medians of each round's. CPU is that of the process that does the "
         "work, memory its largest beyond what it had before it began; network is what it moved to and from the store."
     )
-    for together in stores.grouped(cases(chosen.sizes, chosen.size), chosen.sizes):
+    for together in stores.grouped(cases(chosen.sizes, chosen.size, chosen.files), chosen.sizes):
         with stores.running(chosen.store) as store:
             for case in together:
                 seen, profiled = measure_case(case, store, rounds)

@@ -121,7 +121,7 @@ def report(result: Result, what: str, slug: str, source: Source, found: Rounds, 
     """The tables, charts and goals of one source."""
     seen, rows = found.seen, []
     for key, each in seen.items():
-        ours = seen["push" if key.split()[0] in ("push", "curl", "mlflow") and "down" not in key else "pull"]
+        ours = seen["pull" if "pull" in key or "down" in key else "push"]
         wall = each.median("wall")
         rows.append(
             [
@@ -195,8 +195,8 @@ def main() -> None:
     )
     chosen = options.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers end with us
-    size = chosen.size or {"tiny": 48_000_000, "small": 200_000_000, "full": 500_000_000}[chosen.sizes]
-    count = {"tiny": 30, "small": 300, "full": 1_000}[chosen.sizes]
+    size = chosen.size or {"tiny": 48_000_000, "small": 100_000_000, "full": 500_000_000}[chosen.sizes]
+    count = {"tiny": 30, "small": 200, "full": 1_000}[chosen.sizes]
     rounds = chosen.rounds or (1 if chosen.sizes == "tiny" else 5)
     versions = {**stores.versions(chosen.store, "boto3", "urllib3"), "curl": curl_version()}
     result = Result(f"Client, on {stores.TITLES[chosen.store]}", notes=results.notes_of(__doc__), versions=versions)
