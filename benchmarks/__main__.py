@@ -37,7 +37,8 @@ BENCHMARKS = (
     Benchmark("ingest", on_stores=True),
     Benchmark("archive", on_stores=True),
     Benchmark("transfer", on_stores=True, mlflow=True),
-    Benchmark("metadata", on_stores=False, mlflow=True),
+    Benchmark("metadata", on_stores=False),
+    Benchmark("mlflow_metadata", on_stores=False, mlflow=True),
 )
 
 

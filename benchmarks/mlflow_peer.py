@@ -77,7 +77,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
             time.sleep(0.2)
 
 
-def version(python: str) -> str:
+def versions(python: str) -> str:
     """MLflow's."""
     script = "import mlflow.version; print(mlflow.version.VERSION)"
     return subprocess.run([python, "-c", script], capture_output=True, text=True, check=True).stdout.strip()

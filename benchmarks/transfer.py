@@ -222,7 +222,7 @@ def _mlflow(python: str | None, bench: Bench, result: Result) -> Iterator[Peer |
     if python is None:
         yield None
         return
-    result.versions["MLflow"] = mlflow_peer.version(python)
+    result.versions["MLflow"] = mlflow_peer.versions(python)
     with mlflow_peer.mlflow_server(python, bench.server, bench.fresh("mlflow")) as environment:
         yield python, environment
 
