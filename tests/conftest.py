@@ -41,6 +41,7 @@ def forget_everything() -> None:
     client.forget_clients()
     copying.digest_method.cache_clear()
     multiparts.lists_digests.cache_clear()
+    copying.checks_crcs.cache_clear()
     claiming.claim_inbox.cache_clear()
     tasks.forget_client()
     records.reset_connection()

@@ -16,7 +16,9 @@ from registry.settings import get_settings
 
 @pytest.fixture(autouse=True, params=["on_moto", "on_servers"])
 def on_store(request: pytest.FixtureRequest) -> Iterator[None]:
-    """All of these, on each."""
+    """All of these, on each; races only on the real one, as moto decides none."""
+    if request.param == "on_moto" and request.node.get_closest_marker("races"):
+        pytest.skip("moto looks, then writes: between threads two may win")
     request.getfixturevalue(request.param)
     yield
 
@@ -70,6 +72,7 @@ def test_find_is_none_for_what_is_not_there(user_id: str) -> None:
     assert UploadRow.find(f"A#{user_id}") is None
 
 
+@pytest.mark.races
 def test_condition_decides_between_many(user_id: str) -> None:
     with ThreadPoolExecutor(16) as pool:
         won = list(
@@ -84,6 +87,7 @@ def test_condition_decides_between_many(user_id: str) -> None:
     assert found.token == str(won.index(True))
 
 
+@pytest.mark.races
 def test_counter_loses_no_step(user_id: str) -> None:
     def step(_: int) -> int:
         row = ModelRow(f"M#{user_id}#m", "#")
@@ -143,6 +147,7 @@ def test_transaction_may_be_committed_again(user_id: str) -> None:
     assert names(user_id) == ["new"]
 
 
+@pytest.mark.races
 def test_transactions_on_one_row_at_once(user_id: str) -> None:
     def take(number: int) -> bool:
         return (

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import time
+import zlib
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,14 +17,17 @@ from registry import settings
 from registry.errors import UnavailableError
 from registry.storage import copying, multiparts, objects, presigning
 from registry.storage.client import (
+    ChecksumError,
     MultipartMissingError,
     ObjectChangedError,
     ObjectMissingError,
+    base64_of_crc,
     base64_of_hex,
     bucket,
     hex_of_base64,
     s3,
 )
+from registry.storage.multiparts import StoredPart
 from registry.storage.objects import StoredObject
 from registry.storage.writing import ObjectWriter
 
@@ -380,6 +385,41 @@ def put_part(key: str, multipart: str, number: int, data: bytes, *, sha: bool = 
         **checksum,  # type: ignore[arg-type]
     )
     return multiparts.StoredPart(number, len(data), answer["ETag"].strip('"'), checksum)
+
+
+CHECKS_CRCS = {"moto": False, "seaweedfs": True, "minio": False}
+
+
+def test_checks_crcs(store: str) -> None:
+    assert copying.checks_crcs() is CHECKS_CRCS[store]
+
+
+def test_object_of_copied_and_sent_parts_is_held_against_its_crc(store: str, prefix: str) -> None:
+    """What a store that checks CRC-32s refuses, it does not make."""
+    if not copying.checks_crcs():
+        pytest.skip("this store checks none")
+    data, tail = secrets.token_bytes(6 * MIB), b"tail"
+    source = StoredObject(f"{prefix}a", len(data), objects.put_object(f"{prefix}a", data))
+
+    def make(crc32: int) -> str:
+        multipart = multiparts.create_multipart(f"{prefix}b", checksum="CRC32", whole=True)
+        copied = multiparts.copy_part(source, f"{prefix}b", multipart, 1, offset=1, length=len(data) - 1)
+        crc = base64_of_crc(zlib.crc32(tail))
+        sent = s3().upload_part(
+            Bucket=bucket(), Key=f"{prefix}b", UploadId=multipart, PartNumber=2, Body=tail, ChecksumCRC32=crc
+        )
+        parts = [copied, StoredPart(2, len(tail), sent["ETag"].strip('"'), {"ChecksumCRC32": crc})]
+        try:
+            return multiparts.complete_multipart(f"{prefix}b", multipart, parts, crc32=crc32)
+        finally:
+            multiparts.abort_multipart(f"{prefix}b", multipart)
+
+    crc = zlib.crc32(data[1:] + tail)
+    with pytest.raises(ChecksumError):
+        make(crc ^ 1)
+    assert objects.find_object(f"{prefix}b") is None
+    etag = make(crc)
+    assert objects.read_range(f"{prefix}b", 0, len(data) + 3, etag=etag) == data[1:] + tail
 
 
 def test_lists_digests(store: str) -> None:

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from registry.storage import presigning, probing
 from registry.storage.client import bucket, s3
 
-from tests.contract.test_storage import DIGEST_METHOD, LISTS_DIGESTS
+from tests.contract.test_storage import CHECKS_CRCS, DIGEST_METHOD, LISTS_DIGESTS
 
 FEATURES = {
     "put_if_none_match": {"moto": True, "seaweedfs": True, "minio": True},
@@ -95,6 +95,7 @@ def test_the_probe_says_what_it_found_logs_it_once_and_leaves_nothing(
     by = {"part_copy": "by the part", "copy": "by the object"}
     assert found[0].endswith(by[DIGEST_METHOD[store]])
     assert found[1].startswith("it lists the digests") is LISTS_DIGESTS[store]
-    assert [record.getMessage() for record in caplog.records].count("store probed") == 2
+    assert found[2].startswith("it holds what it makes") is CHECKS_CRCS[store]
+    assert [record.getMessage() for record in caplog.records].count("store probed") == 3
     listed = s3().list_objects_v2(Bucket=bucket(), Prefix="modelkeep/uploads/_probe/")
     assert listed["KeyCount"] == 0

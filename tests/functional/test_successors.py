@@ -41,6 +41,7 @@ def test_workers_that_get_nothing_done_end_the_upload(api, started, no_time, kin
 
 
 def test_workers_that_each_get_something_done_go_on_beyond_lambdas_bound(api, started, monkeypatch):
+    from registry.uploads import members as member_files
     from registry.uploads import receiving, unpacking
 
     class OneMember:
@@ -60,7 +61,7 @@ def test_workers_that_each_get_something_done_go_on_beyond_lambdas_bound(api, st
     event = event_of(send(upload["archive"], data))
     monkeypatch.setattr(receiving, "Deadline", OneMember)
     monkeypatch.setattr(unpacking, "_AT_ONCE", 1)
-    monkeypatch.setattr(unpacking, "plan_runs", lambda members: [[member] for member in members])
+    monkeypatch.setattr(member_files, "plan_runs", lambda members: [[member] for member in members])
     deliver(event)
     assert run(started, most=25) >= 18
     assert ok(api.get())["file_count"] == 20

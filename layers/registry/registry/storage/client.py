@@ -29,6 +29,10 @@ class ObjectChangedError(Exception):
     """The object is no longer the one that was looked at (its ETag differs)."""
 
 
+class ChecksumError(Exception):
+    """The bytes that the store has are not those of the checksum that was named."""
+
+
 class MultipartMissingError(Exception):
     """The multipart upload was completed or aborted, or never was."""
 
@@ -97,6 +101,8 @@ def translate(error: ClientError, key: str) -> Exception:
         return ObjectChangedError(key)
     if code == "NoSuchUpload":
         return MultipartMissingError(key)
+    if code == "BadDigest":
+        return ChecksumError(key)
     return error
 
 

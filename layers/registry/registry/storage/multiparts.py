@@ -13,8 +13,16 @@ from botocore.exceptions import ClientError
 
 from registry.observability import get_logger
 from registry.settings import MIB, get_settings
-from registry.storage.client import base64_of_hex, bucket, cannot, encryption, s3, translate
-from registry.storage.objects import CONTENT_TYPE
+from registry.storage.client import (
+    base64_of_crc,
+    base64_of_hex,
+    bucket,
+    cannot,
+    encryption,
+    s3,
+    translate,
+)
+from registry.storage.objects import CONTENT_TYPE, StoredObject
 
 MAX_PARTS = 10_000
 MIN_PART_BYTES = 5 * MIB
@@ -57,9 +65,12 @@ class StoredPart:
     checksums: dict[str, str]
 
 
-def create_multipart(key: str, *, checksum: str | None = None) -> str:
-    """Begins one; `checksum` (SHA256, CRC32) where every part will carry one. Its id."""
-    arguments = encryption() | ({"ChecksumAlgorithm": checksum} if checksum else {})
+def create_multipart(key: str, *, checksum: str | None = None, whole: bool = False) -> str:
+    """Begins one; `checksum` (SHA256, CRC32) where every part will carry one, `whole` where the object shall be held
+    against the CRC-32 of all of it when it is completed (`checks_crcs`). Its id."""
+    arguments: dict[str, Any] = encryption() | ({"ChecksumAlgorithm": checksum} if checksum else {})
+    if whole:
+        arguments["ChecksumType"] = "FULL_OBJECT"
     answer = s3().create_multipart_upload(Bucket=bucket(), Key=key, ContentType=CONTENT_TYPE, **arguments)
     return answer["UploadId"]
 
@@ -102,16 +113,45 @@ def lists_digests() -> bool:
         abort_multipart(probe, multipart)
 
 
-def complete_multipart(key: str, multipart: str, parts: list[StoredPart]) -> str:
-    """Makes the object of its parts; the ETag. MultipartMissingError if somebody else was quicker."""
+def complete_multipart(key: str, multipart: str, parts: list[StoredPart], *, crc32: int | None = None) -> str:
+    """Makes the object of its parts; the ETag. With `crc32`, the CRC-32 of all of it, the store makes none that is
+    another: ChecksumError. MultipartMissingError if somebody else was quicker."""
+    whole: dict[str, Any] = {}
+    if crc32 is not None:
+        whole = {"ChecksumType": "FULL_OBJECT", "ChecksumCRC32": base64_of_crc(crc32)}
     listed: Any = [{"PartNumber": part.number, "ETag": f'"{part.etag}"', **_own(part.checksums)} for part in parts]
     try:
         answer = s3().complete_multipart_upload(
-            Bucket=bucket(), Key=key, UploadId=multipart, MultipartUpload={"Parts": listed}
+            Bucket=bucket(), Key=key, UploadId=multipart, MultipartUpload={"Parts": listed}, **whole
         )
     except ClientError as error:
         raise translate(error, key) from error
     return answer["ETag"].strip('"')
+
+
+def copy_part(
+    source: StoredObject, key: str, multipart: str, number: int, *, offset: int = 0, length: int | None = None
+) -> StoredPart:
+    """Makes a part of `length` bytes of an object, from `offset` on, inside the store; all of it is named without a
+    range, as a range is refused of objects up to 5 MiB. With the checksums that the store tells. ObjectMissingError,
+    ObjectChangedError: the source is not what it was."""
+    taken = source.size - offset if length is None else length
+    ranged: dict[str, Any] = {} if taken == source.size else {"CopySourceRange": f"bytes={offset}-{offset + taken - 1}"}
+    try:
+        answer = s3().upload_part_copy(
+            Bucket=bucket(),
+            Key=key,
+            UploadId=multipart,
+            PartNumber=number,
+            CopySource={"Bucket": bucket(), "Key": source.key},
+            CopySourceIfMatch=f'"{source.etag}"',
+            **ranged,
+        )
+    except ClientError as error:
+        raise translate(error, source.key) from error
+    result: Any = answer["CopyPartResult"]
+    checksums = {name: str(value) for name, value in result.items() if name.startswith("Checksum")}
+    return StoredPart(number, taken, result["ETag"].strip('"'), checksums)
 
 
 def _own(checksums: dict[str, str]) -> dict[str, str]:

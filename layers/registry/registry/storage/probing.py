@@ -12,11 +12,15 @@ _DIGESTS = {
 
 
 def probe() -> list[str]:
-    """What the store can do and what it lacks, a sentence each. Costs about ten requests, once a process: what is found
+    """What the store can do and what it lacks, a sentence each. Costs about twenty requests, once a process: what is found
     is logged and kept where it is used. An error of the store is raised, and nothing is kept."""
     found = [_DIGESTS[copying.digest_method()]]
     if multiparts.lists_digests():
         found.append("it lists the digests that parts were checked against")
     else:
         found.append("it does not list the digests that parts were checked against: they are checked as they arrive")
+    if copying.checks_crcs():
+        found.append("it holds what it makes of copied parts against a CRC-32 of all of it")
+    else:
+        found.append("it does not hold what it makes of copied parts against a CRC-32 of all of it")
     return found

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from registry import archives, naming, records
-from registry.archives import Archive, Member, MemberDecoder
+from registry.archives import Archive, Member
 from registry.catalog import changing
 from registry.deadlines import Deadline
 from registry.errors import ArchiveError, InvalidError
 from registry.files import StoredFile
-from registry.observability import count_bytes, get_logger
+from registry.observability import get_logger
 from registry.records import FILES_A_ROW, ResultRow, UploadRow
-from registry.settings import MIB
 from registry.storage import copying, multiparts, objects
 from registry.storage.client import ObjectChangedError, ObjectMissingError
 from registry.storage.objects import StoredObject
-from registry.storage.writing import ObjectWriter
-from registry.uploads import ending, promoting, specs
+from registry.uploads import ending, members, promoting, specs
 from registry.uploads.leases import OPEN, Lease, LeaseLostError
 from registry.uploads.specs import Result
 
-_AT_ONCE = 3  # runs in flight, each with up to _RUN_BYTES read and one writer's parts
-_RUN_BYTES = 8 * MIB  # neighbours that are read by one request
+_AT_ONCE = 3  # runs in flight, each with up to members.RUN_BYTES read and one writer's parts
 _RECORD_FILES = 50
 
 
@@ -51,8 +48,8 @@ def unpack(lease: Lease, deadline: Deadline) -> bool:
     try:
         archive = _open(lease, source)
         before = _done(upload)
-        members = [member for member in archive.members if member.index not in before]
-        _write_members(lease, source, members, deadline)
+        due = [member for member in archive.members if member.index not in before]
+        _write_members(lease, source, due, deadline)
     except (ArchiveError, InvalidError) as error:
         lease.check()
         return ending.fail(upload, code=error.code, detail=error.detail)
@@ -126,22 +123,28 @@ def count_done(upload: UploadRow) -> int:
     return len(_done(upload))
 
 
-def _write_members(lease: Lease, source: StoredObject, members: Sequence[Member], deadline: Deadline) -> None:
-    if not members:
+def _write_members(lease: Lease, source: StoredObject, due: Sequence[Member], deadline: Deadline) -> None:
+    if not due:
         return
     fresh: dict[int, Result] = {}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        started = [pool.submit(_write_run, lease, source, run, deadline) for run in plan_runs(members)]
+        started = [pool.submit(members.write_run, lease, source, run, deadline) for run in members.plan_runs(due)]
         try:
             for future in as_completed(started):
                 fresh |= {number: Result("verified", file) for number, file in future.result().items()}
-                if len(fresh) >= _RECORD_FILES or any(r.file and r.file.size >= _RUN_BYTES for r in fresh.values()):
+                if len(fresh) >= _RECORD_FILES or any(
+                    r.file and r.file.size >= members.RUN_BYTES for r in fresh.values()
+                ):
                     _record(lease, fresh)
                     fresh = {}
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     _record(lease, fresh)
+
+
+def _is_large(fresh: dict[int, Result]) -> bool:
+    return any(result.file and result.file.size >= members.RUN_BYTES for result in fresh.values())
 
 
 def _record(lease: Lease, fresh: dict[int, Result]) -> None:
@@ -151,58 +154,3 @@ def _record(lease: Lease, fresh: dict[int, Result]) -> None:
         by_row.setdefault(number // FILES_A_ROW, {})[number] = result
     for row, results in by_row.items():
         specs.record(lease.upload, row, results)
-
-
-def plan_runs(members: Iterable[Member]) -> list[list[Member]]:
-    """Neighbours that one ranged read of at most 8 MiB covers; a larger member is a run of its own."""
-    runs: list[list[Member]] = []
-    end = 0
-    for member in sorted(members, key=lambda each: each.data_offset):
-        member_end = member.data_offset + member.compressed_size
-        if runs and member_end - runs[-1][0].data_offset <= _RUN_BYTES and member.data_offset - end <= MIB:
-            runs[-1].append(member)
-        else:
-            runs.append([member])
-        end = member_end
-    return runs
-
-
-def _write_run(lease: Lease, source: StoredObject, run: list[Member], deadline: Deadline) -> dict[int, StoredFile]:
-    """Writes the members of a run; those that there was no time for are left out."""
-    written: dict[int, StoredFile] = {}
-    if deadline.passed:
-        return written
-    first, last = run[0].data_offset, run[-1].data_offset + run[-1].compressed_size
-    whole = None
-    if len(run) > 1:
-        whole = memoryview(objects.read_range(source.key, first, last - first, etag=source.etag))
-    for member in run:
-        lease.check()
-        if deadline.passed:
-            break
-        if whole is None:
-            chunks: Iterator[bytes | memoryview] = _stream(source, member)
-        else:
-            start = member.data_offset - first
-            chunks = iter([whole[start : start + member.compressed_size]])
-        written[member.index] = _write_member(lease, member, chunks)
-    return written
-
-
-def _stream(source: StoredObject, member: Member) -> Iterator[bytes | memoryview]:
-    if member.compressed_size:
-        yield from objects.stream_range(source.key, member.data_offset, member.compressed_size, etag=source.etag)
-
-
-def _write_member(lease: Lease, member: Member, chunks: Iterator[bytes | memoryview]) -> StoredFile:
-    """One member, decoded, hashed, checked against its CRC-32 and only then made an object."""
-    decoder = MemberDecoder(member)
-    with ObjectWriter(naming.file_key(lease.upload.prefix, member.path), member.size) as writer:
-        for chunk in chunks:
-            lease.check()
-            for piece in decoder.feed(chunk):
-                writer.write(piece)
-        sha256 = decoder.finish()
-        etag = writer.finish()
-    count_bytes("BytesUnpacked", member.size)
-    return StoredFile(member.path, member.size, sha256, etag, decoder.crc32)
