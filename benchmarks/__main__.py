@@ -82,7 +82,9 @@ def run(benchmark: Benchmark, options: list[str]) -> dict[str, Any]:
 def facts(sizes: str, seconds: float, machine: str) -> list[str]:
     """When, and on what."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=FOLDER, capture_output=True, text=True)
+    small = [] if sizes == "full" else ["Too small to say more than that all of it runs: goals are for full sizes."]
     return [
+        *small,
         f"{machine}. Clients, functions and stores share these processors.",
         f"Commit {commit.stdout.strip() or 'unknown'}, sizes: {sizes}, {seconds / 60:.0f} minutes.",
         "Seconds are of this machine; ratios of what ran in turns in one run say more, and processor time most.",

@@ -1,8 +1,8 @@
 """The files of a version in the store become one ZIP in the store: what a download of the whole version waits for.
 
 Usual is to stream: each file is got, zipstream-ng makes a stored ZIP of them, `upload_fileobj` sends it in parts. Each
-works in a process of its own on the same store, in rounds that take turns. The first round is not counted; ours then
-also reads files whose CRC-32 is not known yet, once for all.
+works in a process of its own on the same store, in rounds that take turns. The first round is not counted; in it ours
+also finds out the CRC-32s of files that were sent directly, once for all.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def cases(sizes: str, store: str) -> list[Case]:
 
 
 def measure_case(case: Case, store: Store, rounds: int) -> dict[str, list[Usage]]:
-    """What each took, round by round; the first of ours is the one that knows no CRC-32."""
+    """What each took, round by round; the first of ours knows no CRC-32 yet."""
     from registry import naming
 
     path = content.write_file(store.folder / "file.bin", case.file_bytes)
@@ -100,7 +100,7 @@ def report(result: Result, case: Case, seen: dict[str, list[Usage]], store: str)
         times = results.median_ratio([each.wall for each in runs], [each.wall for each in counted[OURS]])
         rows.append(_row(name, usage, case, f"{times:.2f}", max(each.mb for each in runs)))
     first = seen[OURS][0]
-    rows.append(_row(f"{OURS}, CRC-32s not known yet (one run)", first, case, "", first.mb))
+    rows.append(_row(f"{OURS}, the first time (one run)", first, case, "", first.mb))
     columns = [
         "",
         "s",
