@@ -3,6 +3,9 @@
 PYTHON ?= python3
 UV ?= uv
 STORE ?= $(MODELKEEP_STORE)
+# How many processes `make test` shares the tests among, by file. They wait for servers now and then, so that one more
+# than there are processors is quickest; each starts servers of its own, some 2 GB. 0: no other process than pytest's.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))')
 
 PY := .venv/bin/python
 SAM := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 sam
@@ -47,8 +50,8 @@ invoke: local-environment sam-environment ## call one function once: make invoke
 minio: local-environment ## MinIO for STORE=minio, `make local` and the tests: built once with Go, unless it is on the PATH
 	@PYTHONPATH=. $(PY) -m local.minio
 
-test: dev-environment ## all tests but the long ones
-	$(PY) -m pytest -m "not long"
+test: dev-environment ## all tests but the long ones, shared among WORKERS processes
+	$(PY) -m pytest -m "not long" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-local: dev-environment sam-environment minio ## `make local`, and the end-to-end suite over it; needs Docker
 	@PYTHONPATH=.:layers/registry $(PY) -m tests.sam

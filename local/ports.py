@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 from dataclasses import asdict, dataclass
@@ -11,6 +12,8 @@ import psutil  # type: ignore[import-untyped]
 LOOPBACK = "127.0.0.1"
 DEFAULT_BASE = 8000
 _SEAWEEDFS_GRPC_OFFSET = 10_000  # SeaweedFS's maintenance worker looks for the admin's gRPC there and nowhere else
+_FREE = range(10_000, 20_000, 20)  # so far apart, and none where another's admin gRPC is
+_keepers: list[socket.socket] = []
 
 
 class PortTakenError(Exception):
@@ -50,12 +53,19 @@ class Ports:
 
     @classmethod
     def free(cls) -> Ports:
-        """Ports that nobody uses now, below the range from which systems take the ports of outgoing connections."""
-        for _ in range(200):
-            ports = cls.from_base(random.randrange(10_000, 22_000))  # noqa: S311
-            if not ports.taken():
-                return ports
-        raise PortTakenError("no free run of ports between 10000 and 22000")
+        """Ports that nobody uses now, and that no other process gets here as long as this one lives; below the range
+        from which systems take the ports of outgoing connections."""
+        firsts = list(_FREE)
+        random.shuffle(firsts)
+        for first in firsts:
+            keeper, ports = socket.socket(), cls.from_base(first + 1)
+            with contextlib.suppress(OSError):
+                keeper.bind((LOOPBACK, first))  # the system lets one alone
+                if not ports.taken():
+                    _keepers.append(keeper)
+                    return ports
+            keeper.close()
+        raise PortTakenError(f"none of {len(firsts)} runs of ports is free")
 
     def named(self) -> dict[str, int]:
         """Each port with what it is for."""

@@ -6,13 +6,17 @@ import asyncio
 import json
 import os
 import secrets
+import signal
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import moto  # before boto3 is used, so that no client escapes it
 
 import boto3  # isort: skip
+import botocore.session
 import pytest
+from moto.core.serialize import BaseJSONSerializer
 
 from local import minio
 from local.ports import Ports
@@ -28,6 +32,28 @@ SETTINGS = {
     "AWS_REGION": "us-east-1",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
+
+
+def pytest_configure() -> None:
+    """A shell has what it starts in the background ignore Ctrl-C, and so would the commands that tests press it for."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Each session of botocore's, of which most tests make two, would read the same megabytes of JSON.
+    botocore.session.create_loader = cache(botocore.session.create_loader)
+    hasten_moto()
+
+
+def hasten_moto() -> None:
+    """Of each attribute value moto looks for all ten types under several names each, which takes longer than all else
+    that a test does; what it looks at is the answer already."""
+    original = BaseJSONSerializer._serialize_type_structure
+
+    def serialize(self: BaseJSONSerializer, serialized: Any, value: Any, shape: Any, key: str) -> None:
+        if shape.name == "AttributeValue":
+            self._default_serialize(serialized, value, shape, key)
+        else:
+            original(self, serialized, value, shape, key)
+
+    BaseJSONSerializer._serialize_type_structure = serialize  # type: ignore[method-assign]
 
 
 def forget_everything() -> None:

@@ -80,6 +80,8 @@ class Issuer:
         self.audience = AUDIENCE
         self.outage = False
         self.delay_seconds = 0.0
+        self.answers = threading.Event()  # cleared: no answer until it is set
+        self.answers.set()
         self.requests: Counter[str] = Counter()
         self.documents: dict[str, Any] = {}
         self.headers: list[dict[str, str]] = []  # of every request
@@ -166,6 +168,7 @@ class Issuer:
         """Status and body for a path."""
         self.requests[path] += 1
         time.sleep(self.delay_seconds)
+        self.answers.wait(30)
         if self.outage:
             return 503, b"outage"
         documents: dict[str, Any] = {

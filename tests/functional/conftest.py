@@ -13,6 +13,7 @@ import moto
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.functional import kit
 from tests.functional.kit import BUCKET, Api
 
 SETTINGS = {
@@ -84,27 +85,13 @@ def _refusal(model: Any, message: str) -> ClientError:
     return ClientError({"Error": {"Code": "ValidationException", "Message": message}}, model.name)
 
 
-def _empty() -> None:
-    from registry import records
-    from registry.records.rows import Row
-    from registry.storage.client import s3
-
-    from tests.functional import kit
-
-    records.delete_all(Row(pk, sk) for pk, sk in kit.items())
-    for upload in s3().list_multipart_uploads(Bucket=BUCKET).get("Uploads", []):
-        s3().abort_multipart_upload(Bucket=BUCKET, Key=upload["Key"], UploadId=upload["UploadId"])
-    for key in kit.objects():
-        s3().delete_object(Bucket=BUCKET, Key=key)
-
-
 @pytest.fixture
 def on_moto(_moto: None, started: Any) -> Iterator[None]:
     """An empty registry on moto, with API Gateway's limits."""
     from registry.settings import get_settings
 
     get_settings.cache_clear()
-    _empty()
+    kit.empty()
     yield
     get_settings.cache_clear()
 

@@ -13,6 +13,10 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import quote_plus, unquote, urlsplit
 
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.dynamodb.models import dynamodb_backends
+from moto.s3.models import s3_backends
+
 BUCKET = "modelkeep"
 CLAIM = "models/_claim.json"
 CREATED_BY_PUT, CREATED_BY_MULTIPART = "ObjectCreated:Put", "ObjectCreated:CompleteMultipartUpload"
@@ -300,18 +304,28 @@ def sweep(*, everything: bool = False) -> None:
 
 
 def items() -> dict[tuple[str, str], str]:
-    """Every item of the table: by its key, as JSON."""
-    from registry.records.rows import Row
+    """Every item of the table: by its key, as JSON. Straight out of moto, whose answers to scans take long."""
+    return {
+        (item.hash_key.value, item.range_key.value): json.dumps(
+            item.to_json()["Attributes"], sort_keys=True, default=str
+        )
+        for item in moto_table().all_items()
+    }
 
-    found: dict[tuple[str, str], str] = {}
-    start: Any = None
-    while True:
-        page = Row._get_connection().scan(consistent_read=True, exclusive_start_key=start)
-        for item in page["Items"]:
-            found[item["pk"]["S"], item["sk"]["S"]] = json.dumps(item, sort_keys=True, default=str)
-        start = page.get("LastEvaluatedKey")
-        if not start:
-            return found
+
+def empty() -> None:
+    """Nothing is left in table and bucket, but for the claim on the inbox."""
+    moto_table().items.clear()
+    bucket = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[BUCKET]
+    for upload_id in list(bucket.multiparts):
+        del bucket.multiparts[upload_id]
+    for key in [key for key in bucket.keys if key != CLAIM]:
+        bucket.keys.pop(key)
+
+
+def moto_table() -> Any:
+    """The table as moto has it."""
+    return dynamodb_backends[DEFAULT_ACCOUNT_ID]["us-east-1"].tables["modelkeep"]
 
 
 def objects(prefix: str = "") -> dict[str, str]:

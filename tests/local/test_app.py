@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import pytest
 from fastapi import APIRouter
 
 from local import __main__ as command
+from local import ports
 from local.app import sort_routers
 from local.data_folder import DataFolder, DataFolderInUseError
 from local.ports import LOOPBACK, Ports, PortTakenError
+
+PROJECT = Path(__file__).parents[2]
 
 
 def router(path: str) -> APIRouter:
@@ -49,15 +53,40 @@ def test_no_other_address_than_loopback_is_listened_on(host, monkeypatch, capsys
 
 
 def test_a_taken_port_is_named_with_its_owner_and_the_way_out():
-    ports = Ports.free()
+    wanted = Ports.free()
     with socket.socket() as listener:
-        listener.bind((LOOPBACK, ports.s3))
+        listener.bind((LOOPBACK, wanted.s3))
         listener.listen()
         with pytest.raises(
-            PortTakenError, match=rf"port {ports.s3} \(ours for s3\) is taken by (?s:.*)MODELKEEP_PORT="
+            PortTakenError, match=rf"port {wanted.s3} \(ours for s3\) is taken by (?s:.*)MODELKEEP_PORT="
         ):
-            ports.require_free()
-    ports.require_free()
+            wanted.require_free()
+    wanted.require_free()
+
+
+HOLD_A_RUN = """
+import sys
+from local import ports
+ports._FREE = [int(first) for first in sys.argv[1:]]
+print(ports.Ports.free().api, flush=True)
+input()
+"""
+
+
+def test_free_ports_are_given_to_one_process_alone(monkeypatch):
+    monkeypatch.setattr(ports, "_keepers", [])
+    firsts = [Ports.free().api - 1 for _ in range(2)]
+    for keeper in ports._keepers:
+        keeper.close()
+    monkeypatch.setattr(ports, "_FREE", firsts)
+    command = [sys.executable, "-c", HOLD_A_RUN, *map(str, firsts)]
+    with subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        its = int(other.stdout.readline())
+        assert {its - 1, Ports.free().api - 1} == set(firsts)
+        with pytest.raises(PortTakenError):
+            Ports.free()
+        other.communicate("\n")
+    assert Ports.free().api == its
 
 
 @pytest.mark.parametrize("base", [0, 80, 60_000])

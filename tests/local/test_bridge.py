@@ -76,7 +76,7 @@ def test_a_synchronous_invocation_returns_what_the_handler_returns(bridge):
 
 
 def test_an_event_is_tried_again_twice_under_one_request_id(bridge, tmp_path):
-    assert bridge.invoke_async("fail", {"failures": 2}).finished.wait(5)
+    assert bridge.invoke_async("fail", {"failures": 2}).finished.wait(30)
     assert len(calls_of_fail()) == 3
     assert len({request_id for _, request_id in calls_of_fail()}) == 1
     assert not (tmp_path / "dead-letters").exists()
@@ -84,7 +84,7 @@ def test_an_event_is_tried_again_twice_under_one_request_id(bridge, tmp_path):
 
 def test_after_the_third_failure_the_event_is_a_dead_letter(bridge, tmp_path, caplog):
     invocation = bridge.invoke_async("fail", {"failures": 99})
-    assert invocation.finished.wait(5)
+    assert invocation.finished.wait(30)
     assert len(calls_of_fail()) == 3
     (letter,) = (tmp_path / "dead-letters").iterdir()
     record = json.loads(letter.read_text())
@@ -101,7 +101,7 @@ def test_after_the_third_failure_the_event_is_a_dead_letter(bridge, tmp_path, ca
 
 
 def test_a_function_that_cannot_be_imported_ends_as_a_dead_letter(bridge, tmp_path):
-    assert bridge.invoke_async("broken", {}).finished.wait(5)
+    assert bridge.invoke_async("broken", {}).finished.wait(30)
     (letter,) = (tmp_path / "dead-letters").iterdir()
     assert json.loads(letter.read_text())["responsePayload"]["errorType"] == "ModuleNotFoundError"
 
@@ -113,9 +113,9 @@ def test_an_unknown_function_is_refused_at_once(bridge, name):
 
 
 def test_waiting_for_a_retry_holds_up_nobody(package, tmp_path):
-    bridge = Bridge(tmp_path / "dead-letters", InProcess(package=package), concurrency=1, retry_delays=(5, 5))
+    bridge = Bridge(tmp_path / "dead-letters", InProcess(package=package), concurrency=1, retry_delays=(60, 60))
     bridge.invoke_async("fail", {"failures": 1})
-    assert bridge.invoke_async("echo", {}).finished.wait(2)
+    assert bridge.invoke_async("echo", {}).finished.wait(30)
     bridge.close()
 
 

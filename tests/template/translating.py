@@ -1,15 +1,18 @@
-"""The template as CloudFormation gets it: `python translating.py TEMPLATE NAME=VALUE…` prints it as JSON.
+"""The template as CloudFormation gets it: `python translating.py TEMPLATE NAME=VALUE…` prints it as JSON; with
+`--serve` it does so for each line of its input, the parameters as JSON.
 
 Runs in the SAM CLI's environment (.venv-sam), which has SAM's own translator; tests call `translate`.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +23,25 @@ REQUIRED = {"Issuer": "https://issuer.example.com", "Audience": "modelkeep"}
 
 def translate(*, template: Path = ROOT / "template.yaml", **parameters: str) -> dict[str, Any]:
     """What SAM makes of the template with these values; layers and functions lie at made-up addresses on S3."""
-    given = [f"{name}={value}" for name, value in parameters.items()]
-    command = [str(PYTHON), __file__, str(template), *given]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    translated: dict[str, Any] = json.loads(done.stdout)
+    process = _translator(template)
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(json.dumps(parameters) + "\n")
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    assert answer, "SAM's translator failed: see what it says above"
+    translated: dict[str, Any] = json.loads(answer)
     return translated
+
+
+@cache
+def _translator(template: Path) -> subprocess.Popen[str]:
+    """One process for many sets of parameters: to import SAM and to read the template takes most of the time."""
+    command = [str(PYTHON), __file__, str(template), "--serve"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def _main(path: str, *given: str) -> None:
     from samcli.yamlhelper import yaml_dump, yaml_parse
-    from samtranslator.translator.transform import transform
 
     logging.disable()
     os.environ["AWS_DEFAULT_REGION"] = "us-east-1"  # the translator wants one; it calls nobody
@@ -40,8 +51,20 @@ def _main(path: str, *given: str) -> None:
         for name in ("CodeUri", "ContentUri"):
             if name in resource.get("Properties", {}):
                 resource["Properties"][name] = f"s3://built/{resource['Properties'][name].strip('/')}"
-    values = {**REQUIRED, **dict(each.split("=", 1) for each in given)}
-    json.dump(transform(template, values, _Policies(), passthrough_metadata=False), sys.stdout, indent=1)
+    if given == ("--serve",):
+        for line in sys.stdin:
+            print(json.dumps(_transformed(template, json.loads(line))), flush=True)
+    else:
+        json.dump(_transformed(template, dict(each.split("=", 1) for each in given)), sys.stdout, indent=1)
+
+
+def _transformed(template: dict[str, Any], parameters: dict[str, str]) -> dict[str, Any]:
+    from samtranslator.translator.transform import transform
+
+    transformed: dict[str, Any] = transform(
+        copy.deepcopy(template), {**REQUIRED, **parameters}, _Policies(), passthrough_metadata=False
+    )
+    return transformed
 
 
 class _Policies:

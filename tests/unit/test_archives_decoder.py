@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from registry.archives import PIECE_BYTES, Member, MemberDecoder
+from registry.archives import PIECE_BYTES, Member, MemberDecoder, ResumableDecoder
 from registry.errors import ArchiveError
 
 from tests.unit.zip_builder import deflate
+
+BOTH = [MemberDecoder, ResumableDecoder]
 
 ZEROS = bytes(40_000_000)
 ZEROS_DEFLATED = deflate(ZEROS)
@@ -39,12 +41,15 @@ def refused_code(decoder: MemberDecoder, *chunks: bytes) -> str:
     step=st.integers(1, 5000),
     method=st.sampled_from([0, 8]),
     level=st.integers(0, 9),
+    decoding=st.sampled_from(BOTH),
 )
-def test_any_content_in_any_chunks_comes_out_unchanged(content: bytes, step: int, method: int, level: int) -> None:
+def test_any_content_in_any_chunks_comes_out_unchanged(
+    content: bytes, step: int, method: int, level: int, decoding: type[MemberDecoder]
+) -> None:
     compressor = zlib.compressobj(level, zlib.DEFLATED, -15)
     data = content if method == 0 else compressor.compress(content) + compressor.flush()
     step = max(step, len(data) // 50)
-    decoder = MemberDecoder(member(content, data, method))
+    decoder = decoding(member(content, data, method))
     pieces = [piece for at in range(0, len(data), step) for piece in decoder.feed(memoryview(data)[at : at + step])]
     assert decoder.finish() == hashlib.sha256(content).hexdigest()
     assert b"".join(pieces) == content
@@ -54,16 +59,18 @@ def test_any_content_in_any_chunks_comes_out_unchanged(content: bytes, step: int
 
 @pytest.mark.parametrize("size", [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES])
 @pytest.mark.parametrize("method", [0, 8])
-def test_sizes_around_a_piece_come_out_whole(size: int, method: int) -> None:
+@pytest.mark.parametrize("decoding", BOTH)
+def test_sizes_around_a_piece_come_out_whole(size: int, method: int, decoding: type[MemberDecoder]) -> None:
     content = bytes(size)
     data = deflate(content) if method else content
-    decoder = MemberDecoder(member(content, data, method))
+    decoder = decoding(member(content, data, method))
     assert b"".join(decoder.feed(data)) == content
     assert decoder.finish() == hashlib.sha256(content).hexdigest()
 
 
-def test_a_thousandfold_stream_takes_little_memory() -> None:
-    decoder = MemberDecoder(member(ZEROS, ZEROS_DEFLATED))
+@pytest.mark.parametrize("decoding", BOTH)
+def test_a_thousandfold_stream_takes_little_memory(decoding: type[MemberDecoder]) -> None:
+    decoder = decoding(member(ZEROS, ZEROS_DEFLATED))
     tracemalloc.start()
     size = sum(len(piece) for piece in decoder.feed(ZEROS_DEFLATED))
     peak = tracemalloc.get_traced_memory()[1]
@@ -73,8 +80,9 @@ def test_a_thousandfold_stream_takes_little_memory() -> None:
     assert peak < 6 * PIECE_BYTES
 
 
-def test_decoding_stops_where_the_content_passes_its_declared_size() -> None:
-    decoder = MemberDecoder(replace(member(ZEROS, ZEROS_DEFLATED), size=PIECE_BYTES + 1))
+@pytest.mark.parametrize("decoding", BOTH)
+def test_decoding_stops_where_the_content_passes_its_declared_size(decoding: type[MemberDecoder]) -> None:
+    decoder = decoding(replace(member(ZEROS, ZEROS_DEFLATED), size=PIECE_BYTES + 1))
     seen = 0
     with pytest.raises(ArchiveError) as refused:
         for piece in decoder.feed(ZEROS_DEFLATED):
@@ -83,23 +91,27 @@ def test_decoding_stops_where_the_content_passes_its_declared_size() -> None:
     assert seen == PIECE_BYTES
 
 
-def test_a_stored_member_may_not_pass_its_size_either() -> None:
-    assert refused_code(MemberDecoder(member(b"abc", b"abc", 0)), b"ab", b"cd") == "archive_size_mismatch"
+@pytest.mark.parametrize("decoding", BOTH)
+def test_a_stored_member_may_not_pass_its_size_either(decoding: type[MemberDecoder]) -> None:
+    assert refused_code(decoding(member(b"abc", b"abc", 0)), b"ab", b"cd") == "archive_size_mismatch"
 
 
 @pytest.mark.parametrize("method", [0, 8])
-def test_data_that_was_not_fed_is_missed(method: int) -> None:
+@pytest.mark.parametrize("decoding", BOTH)
+def test_data_that_was_not_fed_is_missed(method: int, decoding: type[MemberDecoder]) -> None:
     data = deflate(b"hello") if method else b"hello"
-    assert refused_code(MemberDecoder(member(b"hello", data, method)), data[:-1]) == "archive_truncated"
-    assert refused_code(MemberDecoder(member(b"hello", data, method))) == "archive_truncated"
+    assert refused_code(decoding(member(b"hello", data, method)), data[:-1]) == "archive_truncated"
+    assert refused_code(decoding(member(b"hello", data, method))) == "archive_truncated"
 
 
-def test_data_after_the_stream_is_refused_in_the_same_and_in_the_next_chunk() -> None:
+@pytest.mark.parametrize("decoding", BOTH)
+def test_data_after_the_stream_is_refused_in_the_same_and_in_the_next_chunk(decoding: type[MemberDecoder]) -> None:
     data = deflate(b"hello")
-    assert refused_code(MemberDecoder(member(b"hello", data)), data + b"\0") == "archive_bad_deflate"
-    assert refused_code(MemberDecoder(member(b"hello", data)), data, b"\0") == "archive_bad_deflate"
+    assert refused_code(decoding(member(b"hello", data)), data + b"\0") == "archive_bad_deflate"
+    assert refused_code(decoding(member(b"hello", data)), data, b"\0") == "archive_bad_deflate"
 
 
-def test_a_wrong_crc_is_refused_at_the_end() -> None:
+@pytest.mark.parametrize("decoding", BOTH)
+def test_a_wrong_crc_is_refused_at_the_end(decoding: type[MemberDecoder]) -> None:
     wrong = replace(member(b"hello", b"hello", 0), crc32=1)
-    assert refused_code(MemberDecoder(wrong), b"hello") == "archive_bad_crc"
+    assert refused_code(decoding(wrong), b"hello") == "archive_bad_crc"

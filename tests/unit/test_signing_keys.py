@@ -154,19 +154,21 @@ def test_a_clock_that_is_put_back_renews_instead_of_trusting_longer(issuer: Issu
     assert not knows(keys, "key-1")
 
 
-def test_whoever_has_a_key_does_not_wait_for_the_one_who_renews_it(issuer: Issuer, move_clock: Move) -> None:
+def test_whoever_has_a_key_does_not_wait_for_the_one_who_renews_it(
+    issuer: Issuer, move_clock: Move, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing_keys, "TIMEOUT_SECONDS", 30)
     keys = SigningKeys(issuer.url)
     assert knows(keys, "key-1")
     move_clock(signing_keys.RENEW_SECONDS)
-    issuer.delay_seconds = 1
+    issuer.answers.clear()
     renewing = threading.Thread(target=keys.find, args=("key-1",))
     renewing.start()
     while issuer.requests[DISCOVERY] != 2:
         time.sleep(0.01)
-    began = time.monotonic()
     assert knows(keys, "key-1")
-    assert time.monotonic() - began < 0.5
     assert renewing.is_alive()
+    issuer.answers.set()
     renewing.join()
     assert issuer.requests == {DISCOVERY: 2, JWKS: 2}
 
@@ -294,11 +296,10 @@ def test_no_redirect_is_followed(issuer: Issuer) -> None:
 
 def test_an_issuer_that_does_not_answer_is_given_up(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing_keys, "TIMEOUT_SECONDS", 0.3)
-    issuer.delay_seconds = 2
-    began = time.monotonic()
+    issuer.answers.clear()
     with pytest.raises(UnavailableError):
         SigningKeys(issuer.url).find("key-1")
-    assert time.monotonic() - began < 1.5
+    issuer.answers.set()
 
 
 def test_an_issuer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,7 +314,7 @@ def test_an_issuer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
                 connection.recv(4096)
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
                 try:
-                    for _ in range(100):
+                    for _ in range(1000):
                         connection.sendall(b" ")
                         time.sleep(0.05)
                 except OSError:
@@ -324,7 +325,7 @@ def test_an_issuer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
         began = time.monotonic()
         with pytest.raises(UnavailableError):
             SigningKeys("https://x.example", jwks_url=f"http://127.0.0.1:{listener.getsockname()[1]}/").find("k")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10  # and not 50
         thread.join()
 
 
