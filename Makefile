@@ -64,7 +64,7 @@ test-deployed: dev-environment sam-environment ministack-environment ## a real `
 
 SIZES ?= full
 
-bench: bench-environment ## ours against others, by time, processor and memory: benchmarks/RESULTS.md and charts (SIZES=tiny: a minute, only that it runs)
+bench: bench-environment ## ours against others, by time, processor and memory: benchmarks/RESULTS.md and charts (SIZES=tiny: only that it runs)
 	@PYTHONPATH=.:layers/registry:client/src exec .venv-bench/bin/python -m benchmarks --sizes $(SIZES)
 
 check: lint build test ## everything that CI checks: lint, types, import rules, template, build, tests
