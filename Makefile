@@ -13,8 +13,8 @@ LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run local invoke minio test test-local test-deployed test-long check lint lint-template build format lock clean \
-	local-environment dev-environment sam-environment checkov-environment ministack-environment
+.PHONY: help run local invoke minio test test-local test-deployed test-long bench check lint lint-template build format lock clean \
+	local-environment dev-environment bench-environment sam-environment checkov-environment ministack-environment
 
 # $(call install,LOCK,FOLDER): the environment FOLDER with what requirements/LOCK.txt pins. The copy of the lock that is
 # left in it says what is installed, so this is done once for each content of the lock.
@@ -62,6 +62,11 @@ test-long: dev-environment ## the tests that take minutes
 test-deployed: dev-environment sam-environment ministack-environment ## a real `sam deploy` into MiniStack (no AWS account), and the tests over it
 	@PYTHONPATH=.:layers/registry $(PY) -m tests.deployed
 
+SIZES ?= full
+
+bench: bench-environment ## ours against others, by time, processor and memory: benchmarks/RESULTS.md and charts (SIZES=tiny: only that it runs)
+	@PYTHONPATH=.:layers/registry:client/src exec .venv-bench/bin/python -m benchmarks --sizes $(SIZES)
+
 check: lint build test ## everything that CI checks: lint, types, import rules, template, build, tests
 
 lint: dev-environment lint-template ## ruff, mypy, import rules, template
@@ -97,6 +102,7 @@ lock: ## renew the pins from requirements/*.in (needs uv, https://docs.astral.sh
 	$(LOCK) --upgrade layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
 	$(LOCK) --upgrade requirements/local.in -c layers/dependencies/requirements.txt -o requirements/local.txt
 	$(LOCK) --upgrade requirements/dev.in client/pyproject.toml --all-extras -c requirements/local.txt -o requirements/dev.txt
+	$(LOCK) --upgrade requirements/bench.in client/pyproject.toml -c requirements/local.txt -o requirements/bench.txt
 	$(LOCK) --upgrade requirements/sam.in -o requirements/sam.txt
 	$(LOCK) --upgrade requirements/checkov.in -o requirements/checkov.txt
 	$(LOCK) --upgrade requirements/ministack.in -o requirements/ministack.txt
@@ -110,6 +116,9 @@ local-environment:
 
 dev-environment:
 	$(call install,dev,.venv)
+
+bench-environment:
+	$(call install,bench,.venv-bench)
 
 sam-environment:
 	$(call install,sam,.venv-sam)

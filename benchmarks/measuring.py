@@ -1,4 +1,4 @@
-"""Processes measured from outside, and the machine that they ran on: for `client_transfer.py`."""
+"""Commands measured from outside, from start to end, and the machine that they ran on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 @dataclass
 class Measured:
-    """Figures of several runs: seconds, processor seconds, MiB."""
+    """Figures of several runs: seconds of the process, of the call within (its `CALL` lines), of the processor; MiB."""
 
     name: str
     wall: list[float] = field(default_factory=list)
@@ -35,14 +35,9 @@ class Measured:
     cpu: list[float] = field(default_factory=list)
     mib: list[float] = field(default_factory=list)
 
-    def row(self, size: int) -> str:
-        """A line of the table."""
-        wall, call = statistics.median(self.wall), statistics.median(self.call) if self.call else None
-        return (
-            f"| {self.name} | {wall:.2f} | {min(self.wall):.2f} to {max(self.wall):.2f} "
-            f"| {f'{call:.2f}' if call else ''} | {size / 1e6 / wall:.0f} "
-            f"| {statistics.median(self.cpu):.2f} | {max(self.mib):.0f} |"
-        )
+    def median(self, figure: str) -> float:
+        """Of one of them."""
+        return float(statistics.median(getattr(self, figure)))
 
 
 def measure(into: Measured | None, command: list[str], environment: dict[str, str]) -> str:
@@ -69,7 +64,9 @@ def machine() -> str:
     """What the figures are of."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "?")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"Measured {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d %H:%M} UTC, {platform.machine()} ({model}), "
-        f"{os.cpu_count()} processors, load before {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"
+        f"{os.cpu_count()} processors, {memory:.0f} GiB, {platform.system()} {platform.release()}, "
+        f"load before {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"
     )

@@ -10,7 +10,7 @@ rounds' ratios.
 `create` is one row in MLflow; ours is an upload of a small file, with its bytes stored and its digest verified, so that
 it does more.
 
-MLflow lives in an environment of its own (benchmarks/client_transfer.py); --mlflow names its Python.
+MLflow lives in an environment of its own (benchmarks/transfer.py); --mlflow names its Python.
 """
 
 from __future__ import annotations
