@@ -62,7 +62,7 @@ def after(times: int) -> Iterator[bool]:
         yield True
 
 
-@pytest.mark.parametrize(("offset", "length"), [(0, len(CONTENT)), (7, 8 * MIB), (1, 1), (5, 0), (MIB, 16 * MIB + 1)])
+@pytest.mark.parametrize(("offset", "length"), [(0, len(CONTENT)), (7, 16 * MIB), (1, 1), (5, 0), (MIB, 32 * MIB + 1)])
 def test_the_digests_are_those_of_the_range(store: Store, offset: int, length: int) -> None:
     saved: list[str] = []
     digest = hash_range(SOURCE, offset, length, until=never, save=saved.append)
@@ -74,8 +74,7 @@ def test_the_digests_are_those_of_the_range(store: Store, offset: int, length: i
     assert (store.read, saved) == (length, [])
 
 
-def test_it_reads_four_ranges_of_8_mib_ahead_at_most(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So no more than 32 MiB are in memory."""
+def test_it_has_two_ranges_of_16_mib_in_memory_at_most(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting: list[int] = []
 
     class Counting(ResumableHash):
@@ -85,10 +84,9 @@ def test_it_reads_four_ranges_of_8_mib_ahead_at_most(store: Store, monkeypatch: 
 
     monkeypatch.setattr(hashing, "ResumableHash", Counting)
     assert hash_range(SOURCE, 0, len(CONTENT), until=never, save=lambda state: None) is not None
-    assert max(length for _, length in store.ranges) == 8 * MIB
     assert max(waiting) <= 32 * MIB
-    assert store.most_running <= 4
-    assert sorted(store.ranges) == [(at, min(8 * MIB, len(CONTENT) - at)) for at in range(0, len(CONTENT), 8 * MIB)]
+    assert store.most_running <= 2
+    assert sorted(store.ranges) == [(at, min(16 * MIB, len(CONTENT) - at)) for at in range(0, len(CONTENT), 16 * MIB)]
 
 
 def test_each_life_goes_on_where_the_one_before_stopped(store: Store) -> None:
@@ -104,9 +102,9 @@ def test_each_life_goes_on_where_the_one_before_stopped(store: Store) -> None:
         assert len(state) < 250
         sizes.append(len(saved))
     assert digest.sha256 == hashlib.sha256(CONTENT[3:]).hexdigest()
-    assert lives == 5  # 3 ranges of 13 in each
+    assert lives == 3  # 3 ranges of 7 in each
     # What was read ahead is lost at each stop, and nothing else.
-    assert store.read <= len(CONTENT) + 4 * 3 * 8 * MIB
+    assert store.read <= len(CONTENT) + 2 * 16 * MIB
 
 
 def test_a_stop_before_anything_was_read_saves_nothing(store: Store) -> None:
@@ -115,7 +113,7 @@ def test_a_stop_before_anything_was_read_saves_nothing(store: Store) -> None:
     assert (saved, store.ranges) == ([], [])
 
 
-@pytest.mark.parametrize(("seconds", "size", "saves"), [(0, 2**60, 13), (10**9, 32 * MIB, 3), (10**9, 2**60, 0)])
+@pytest.mark.parametrize(("seconds", "size", "saves"), [(0, 2**60, 7), (10**9, 32 * MIB, 3), (10**9, 2**60, 0)])
 def test_it_saves_by_time_and_by_bytes(
     store: Store, monkeypatch: pytest.MonkeyPatch, seconds: int, size: int, saves: int
 ) -> None:

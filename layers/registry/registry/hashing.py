@@ -56,9 +56,9 @@ class ResumableHash:
 
     def update(self, chunk: bytes | memoryview) -> None:
         """Takes the next bytes."""
+        self._digest.update(chunk)  # the slower first: it brings the bytes into the cache while it works
         self._crc32 = isal_zlib.crc32(chunk, self._crc32)
         self._size += len(chunk)
-        self._digest.update(chunk)
 
     @property
     def sha256(self) -> str:

@@ -12,9 +12,10 @@ from registry.settings import MIB
 from registry.storage import objects
 from registry.storage.objects import StoredObject
 
-# One connection does not fill a Lambda's line; 40 MiB of memory at most: what is read ahead and what is being hashed.
-_RANGE_BYTES = 8 * MIB
-_AHEAD = 4
+# The next range is on its way while one is hashed, so that a slow answer stops nothing: 32 MiB of memory. Ranges of
+# 8 MiB cost a sixth more CPU time.
+_RANGE_BYTES = 16 * MIB
+_AHEAD = 2
 # What a function that dies without a word costs its successor.
 _SAVE_SECONDS = 30
 _SAVE_BYTES = 1024 * MIB
