@@ -29,15 +29,12 @@ class Lives:
         lives, left = self, [self.looks]
 
         class Life:
-            seconds_left, whole = 0.0, lives.whole
+            seconds_left, whole, over = 0.0, lives.whole, False
 
             @property
             def passed(self) -> bool:
                 left[0] -= 1
                 return left[0] < 0
-
-            def bound(self, items: Any) -> Any:
-                return items
 
         return Life()
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
-
-T = TypeVar("T")
 
 
 class OutOfTimeError(Exception):
@@ -32,9 +28,7 @@ class Deadline:
         """Until it is time to stop; None: there is no end."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
-    def bound(self, items: Iterable[T]) -> Iterator[T]:
-        """The same items, as long as there is time for what is under way; OutOfTimeError."""
-        for item in items:
-            if self._end is not None and self._grace is not None and time.monotonic() >= self._end + self._grace:
-                raise OutOfTimeError
-            yield item
+    @property
+    def over(self) -> bool:
+        """Whether it is time to drop what is under way; never, where no grace is known."""
+        return self._end is not None and self._grace is not None and time.monotonic() >= self._end + self._grace

@@ -14,8 +14,8 @@ _CRC_CHARACTERS = 8  # of 4 bytes, base64
 
 
 class ResumableWriter(ObjectWriter):
-    """An ObjectWriter whose multipart stays when it is left without `finish`: whoever has `multipart` and `crcs` goes on.
-    For more bytes than a part has."""
+    """An ObjectWriter, for more bytes than a part has, whose multipart stays when it is left without `finish`: whoever
+    has `multipart` and `crcs` goes on."""
 
     def __init__(self, key: str, size: int, *, multipart: str | None = None, crcs: str = "") -> None:
         """Begins, or goes on after the parts that `crcs` tells of. MultipartMissingError: all is lost."""

@@ -7,6 +7,7 @@ import time
 from types import TracebackType
 
 from registry import records
+from registry.deadlines import Deadline, OutOfTimeError
 from registry.errors import ConflictError
 from registry.observability import get_logger
 from registry.records import ShareRow, UploadRow
@@ -121,6 +122,21 @@ class Lease:
     def _set_lease(self, until: int) -> bool:
         row = UploadRow(self.upload.pk, self.upload.sk)  # `self.upload` must not learn of a wake that it has not seen
         return records.update_if(row, [UploadRow.lease_until.set(until)], self._ours)
+
+
+class TimedLease(Lease):
+    """A lease in the hands of what is dropped when the function's time is over."""
+
+    def __init__(self, lease: Lease, deadline: Deadline) -> None:
+        self.upload = lease.upload
+        self._lease = lease
+        self._deadline = deadline
+
+    def check(self) -> None:
+        """LeaseLostError if the lease is no longer ours; OutOfTimeError."""
+        self._lease.check()
+        if self._deadline.over:
+            raise OutOfTimeError
 
 
 class ShareLease(Lease):

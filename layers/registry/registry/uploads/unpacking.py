@@ -9,7 +9,7 @@ from typing import Any
 from registry import archives, naming, records
 from registry.archives import Archive, Member
 from registry.catalog import changing
-from registry.deadlines import Deadline
+from registry.deadlines import Deadline, OutOfTimeError
 from registry.errors import ArchiveError, InvalidError
 from registry.files import StoredFile
 from registry.observability import get_logger
@@ -18,7 +18,7 @@ from registry.storage import copying, multiparts, objects
 from registry.storage.client import ObjectChangedError, ObjectMissingError
 from registry.storage.objects import StoredObject
 from registry.uploads import ending, long_members, members, promoting, sharing, specs
-from registry.uploads.leases import OPEN, Lease, LeaseLostError, ShareLease
+from registry.uploads.leases import OPEN, Lease, LeaseLostError, ShareLease, TimedLease
 from registry.uploads.specs import Result
 
 _AT_ONCE = 3  # runs in flight, each with up to members.RUN_BYTES read and one writer's parts
@@ -193,7 +193,7 @@ def _write_members(lease: Lease, source: StoredObject, due: Sequence[Member], de
     def write(run: list[Member]) -> dict[int, StoredFile]:
         first = run[0]
         if first.index not in begun and not long_members.is_long(first, deadline, hops=lease.hops):
-            return members.write_run(lease, source, run, deadline)
+            return _write_run(lease, source, run, deadline)
         if deadline.passed:
             return {}
         resumed.add(first.index)
@@ -213,6 +213,16 @@ def _write_members(lease: Lease, source: StoredObject, due: Sequence[Member], de
             pool.shutdown(cancel_futures=True)
             raise
     return count + _record(lease, fresh, resumed)
+
+
+def _write_run(lease: Lease, source: StoredObject, run: list[Member], deadline: Deadline) -> dict[int, StoredFile]:
+    if len(run) > 1:  # small: what is written of it is not dropped
+        return members.write_run(lease, source, run, deadline)
+    try:
+        return members.write_run(TimedLease(lease, deadline), source, run, deadline)
+    except OutOfTimeError:
+        get_logger().info("member dropped", path=run[0].path, size=run[0].size)
+        return {}
 
 
 def _record(lease: Lease, fresh: dict[int, Result], resumed: set[int]) -> int:
