@@ -23,13 +23,15 @@ class Lives:
         self.looks = looks
         self.lived = 0
         self.whole: float | None = 1.0
+        self.over = False
+        self.seconds_left = 0.0
 
     def __call__(self, seconds: float | None, **_: Any) -> Any:
         self.lived += 1
         lives, left = self, [self.looks]
 
         class Life:
-            seconds_left, whole, over = 0.0, lives.whole, False
+            seconds_left, whole, over = lives.seconds_left, lives.whole, lives.over
 
             @property
             def passed(self) -> bool:
@@ -230,3 +232,40 @@ def test_what_could_not_be_resumed_is_refused_at_once(api, started, lives, calls
     assert calls["UploadPart", "models/alice/m/v1/big.bin"] == 0
     assert objects() == {}
     refused(api.get(), 404)
+
+
+def test_a_member_that_took_longer_than_reckoned_is_dropped_and_begun_so_that_it_can_be_gone_on_with(
+    api, started, lives, calls
+):
+    data = content(40 * MIB)
+    _, key = long_upload(api, data)
+    lived = lives(10)
+    lived.seconds_left, lived.over = 1_000.0, True
+    deliver(event_of(key))
+    assert member_rows() == ["T#000000"]
+    assert multiparts() == [] and calls["bytes", "models/alice/m/v1/big.bin"] == 0
+    lived.looks, lived.over = 60, False
+    run(started)
+    assert lived.lived > 2, "one of 30 MiB a life"
+    assert ok(api.get())["files"][0]["file_hash"] == hashlib.sha256(data).hexdigest()
+    assert member_rows() == [] and multiparts() == []
+
+
+def test_a_reserve_is_kept_of_short_lives_too():
+    from registry.uploads import receiving
+
+    class Context:
+        def __init__(self, seconds: float) -> None:
+            self._seconds = seconds
+
+        def get_remaining_time_in_millis(self) -> int:
+            return int(self._seconds * 1000)
+
+    for seconds, left in ((900, 870), (90, 60), (20, 40 / 3), (3, 2)):
+        deadline = receiving.deadline_of(Context(seconds))
+        assert deadline.seconds_left == pytest.approx(left, abs=0.1)
+        assert deadline.whole == pytest.approx(left, abs=0.1)
+        assert not deadline.passed and not deadline.over
+    dead = receiving.deadline_of(Context(0))
+    assert dead.passed and dead.over
+    assert receiving.deadline_of(None).seconds_left is None

@@ -75,6 +75,13 @@ def write_member(lease: Lease, source: StoredObject, member: Member, deadline: D
     return file
 
 
+def mark(lease: Lease, source: StoredObject, member: Member) -> None:
+    """A member was dropped as the time was over: whoever begins it anew does so here."""
+    get_logger().info("member dropped", path=member.path, size=member.size)
+    if member.size > _ALONE_BYTES and archives.can_resume(member):
+        _Progress(lease, source, member)
+
+
 def forget(upload: UploadRow, number: int) -> None:
     """A member is on record as done: what was noted on the way goes."""
     MemberRow(upload.pk, specs.member_sk(number)).delete()

@@ -221,7 +221,7 @@ def _write_run(lease: Lease, source: StoredObject, run: list[Member], deadline: 
     try:
         return members.write_run(TimedLease(lease, deadline), source, run, deadline)
     except OutOfTimeError:
-        get_logger().info("member dropped", path=run[0].path, size=run[0].size)
+        long_members.mark(lease, source, run[0])
         return {}
 
 
