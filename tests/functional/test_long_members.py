@@ -31,6 +31,7 @@ class Lives:
         lives, left = self, [self.looks]
 
         class Life:
+            grace_left = None
             seconds_left, whole, over = lives.seconds_left, lives.whole, lives.over
 
             @property
@@ -243,7 +244,7 @@ def test_a_member_that_took_longer_than_reckoned_is_dropped_and_begun_so_that_it
     lived.seconds_left, lived.over = 1_000.0, True
     deliver(event_of(key))
     assert member_rows() == ["T#000000"]
-    assert multiparts() == [] and calls["bytes", "models/alice/m/v1/big.bin"] == 0
+    assert calls["bytes", "models/alice/m/v1/big.bin"] == 0
     lived.looks, lived.over = 60, False
     run(started)
     assert lived.lived > 2, "one of 30 MiB a life"

@@ -28,6 +28,7 @@ class Life:
     looks = 0
     whole: float | None = None
     over = False
+    grace_left: float | None = None
 
     def __init__(self, seconds: float | None, **_: Any) -> None:
         self.left = self.looks

@@ -29,6 +29,13 @@ class Deadline:
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
     @property
+    def grace_left(self) -> float | None:
+        """What is left for what is under way, in seconds; None: as long as it takes."""
+        if self._end is None or self._grace is None:
+            return None
+        return max(0.0, self._end + self._grace - time.monotonic())
+
+    @property
     def over(self) -> bool:
         """Whether it is time to drop what is under way; never, where no grace is known."""
-        return self._end is not None and self._grace is not None and time.monotonic() >= self._end + self._grace
+        return self.grace_left == 0

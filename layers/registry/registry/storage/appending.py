@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 
 from registry.storage import multiparts
@@ -44,9 +44,11 @@ class ResumableWriter(ObjectWriter):
         """What to keep beside `multipart`: the checksums of these parts, as not every store tells them."""
         return "".join(part.checksums["ChecksumCRC32"] for part in self._parts)
 
-    def settle(self) -> None:
-        """Waits for the parts that are on their way."""
-        self._collect(0)
+    def settle(self, seconds: float | None) -> None:
+        """Waits for the parts that are on their way, but no longer than this; those that are late don't count."""
+        wait(self._in_flight, timeout=seconds)
+        while self._in_flight and self._in_flight[0].done():
+            self._collect(len(self._in_flight) - 1)
 
     def _stored_before(self, size: int, crcs: str) -> list[StoredPart]:
         texts = [crcs[start : start + _CRC_CHARACTERS] for start in range(0, len(crcs), _CRC_CHARACTERS)]
@@ -64,4 +66,5 @@ class ResumableWriter(ObjectWriter):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._pool is not None
-        self._pool.shutdown(cancel_futures=not self._finished)
+        # A part that is late may arrive later still: it has the same bytes as the one that will be sent instead.
+        self._pool.shutdown(wait=self._finished, cancel_futures=not self._finished)

@@ -152,7 +152,7 @@ def _decode(progress: _Progress, deadline: Deadline) -> StoredFile | None:
             stopping = deadline.passed
             if stopping or time.monotonic() - saved_at >= _SAVE_SECONDS:
                 if stopping:
-                    writer.settle()
+                    writer.settle(deadline.grace_left)
                 state = decoder.checkpoint(writer.stored)
                 if state is not None and state.produced > saved:
                     progress.save(state.text, crcs=writer.crcs)
