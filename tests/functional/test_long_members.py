@@ -240,7 +240,7 @@ def test_a_member_that_took_longer_than_reckoned_is_dropped_and_begun_so_that_it
 ):
     data = content(40 * MIB)
     _, key = long_upload(api, data)
-    lived = lives(10)
+    lived = lives(1)
     lived.seconds_left, lived.over = 1_000.0, True
     deliver(event_of(key))
     assert member_rows() == ["T#000000"]
