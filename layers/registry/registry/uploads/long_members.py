@@ -26,10 +26,12 @@ from registry.uploads import members, specs
 from registry.uploads.leases import Lease, LeaseLostError
 
 _ALONE_BYTES = 32 * MIB  # what is larger is a run of its own, and resumed wherever that may help
-# As slow as a member is reckoned to be when others are in flight beside it, so that few are begun and dropped.
-_BYTES_A_SECOND = 16 * MIB
+# As slow as a member is reckoned to be beside others, so that next to none is begun only to be dropped; and as quick as
+# one can be hoped to be.
+_BYTES_A_SECOND = 4 * MIB
+_BYTES_A_SECOND_AT_BEST = 16 * MIB
 _SAVE_SECONDS = 30  # what a function that dies without a word costs its successor
-_COPY_PART = 128 * MIB
+_COPY_PART = 32 * MIB  # small, as those that are under way have to end before the function does
 _COPIES_AT_ONCE = 4
 
 
@@ -53,7 +55,7 @@ def refuse_endless(due: Iterable[Member], deadline: Deadline) -> None:
     """ArchiveError for a member that outlasts any function where it can't be resumed."""
     if deadline.whole is None:
         return
-    largest = int(deadline.whole * _BYTES_A_SECOND)
+    largest = int(deadline.whole * _BYTES_A_SECOND_AT_BEST)
     for member in due:
         if member.size > largest and not archives.can_resume(member):
             raise ArchiveError(
