@@ -47,6 +47,9 @@ def test_workers_that_each_get_something_done_go_on_beyond_lambdas_bound(api, st
     class OneMember:
         """Time enough for one member."""
 
+        seconds_left = whole = None
+        over = False
+
         def __init__(self, seconds: float | None) -> None:
             self.looks = 0
 

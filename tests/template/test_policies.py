@@ -75,7 +75,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "s3:PutObject": "models inbox",
         "s3:DeleteObject": "models inbox",
         "s3:AbortMultipartUpload": "models inbox",
-        "s3:ListMultipartUploadParts": "inbox",
+        "s3:ListMultipartUploadParts": "models inbox",
         "s3:ListBucket": "models inbox",
         "s3:ListBucketMultipartUploads": "bucket",
         "lambda:InvokeFunction": "receive_upload:live",
@@ -152,6 +152,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "s3:PutObject": "models inbox claim",
         "s3:DeleteObject": "models inbox",
         "s3:AbortMultipartUpload": "models inbox",
+        "s3:ListMultipartUploadParts": "models",
         "s3:ListBucket": "models inbox",
         "s3:ListBucketMultipartUploads": "bucket",
         "lambda:InvokeFunction": "receive_upload:live",
@@ -220,6 +221,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "s3:PutObject": "models inbox claim",
         "s3:DeleteObject": "models inbox",
         "s3:AbortMultipartUpload": "models inbox",
+        "s3:ListMultipartUploadParts": "models",
         "s3:ListBucket": "models inbox",
         "s3:ListBucketMultipartUploads": "bucket",
         "lambda:InvokeFunction": "receive_upload:live",
@@ -691,4 +693,37 @@ def test_policies_are_enough_for_work_that_is_handed_over(recorder: Recorder, no
         assert ("lambda:InvokeFunction", "receive_upload:live") in recorder.asked[folder]
     recorder.run_started()
     assert recorder.http("get_model", 200, path=MODEL, query={"version": "v9"})
+    assert recorder.refused == set()
+
+
+def test_policies_are_enough_for_archives_that_outlast_a_function(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, no_time: Callable[[], Any]
+):
+    from registry.uploads import long_members, receiving, sharing
+
+    from tests.functional.test_long_members import Lives, content
+
+    monkeypatch.setattr(sharing, "_SHARE_BYTES", 1)
+    monkeypatch.setattr(long_members, "_ALONE_BYTES", MIB)
+    good = zip_of(a__big=content(40 * MIB), b=b"x" * 10_000, c=b"y" * 10_000)
+    stored = io.BytesIO()
+    with zipfile.ZipFile(stored, "w") as archive:
+        archive.writestr("a", b"x" * 1000)
+        archive.writestr("b", b"y" * 1000)
+    bad = stored.getvalue().replace(b"x" * 1000, b"z" * 1000)
+    for data, version in ((good, "v1"), (good, "v2"), (bad, "v3")):
+        announced = {"archive": {"size": len(data)}, "version": version}
+        upload = recorder.http("start_upload", 201, json_body={**NEW, **announced})
+        event = put(upload, "archive", data)
+        with monkeypatch.context() as patch:
+            patch.setattr(receiving, "Deadline", Lives(60))
+            recorder.event("receive_upload", event)
+            if version == "v2":
+                recorder.event(*recorder.started.pop(0))
+                recorder.http("abort_upload", 200, path={"upload_id": upload["upload_id"]})
+            recorder.run_started()
+        recorder.event("sweep_uploads", {"detail": {"all": True}})
+        shown = recorder.http("get_upload", 200, path={"upload_id": upload["upload_id"]})
+        assert shown["status"] == {"v1": "ready", "v2": "aborted", "v3": "failed"}[version]
+    assert ("s3:ListMultipartUploadParts", "models") in recorder.asked["receive_upload"]
     assert recorder.refused == set()

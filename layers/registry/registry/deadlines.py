@@ -14,13 +14,37 @@ def seconds_left(context: Any) -> float | None:
     return None if milliseconds is None else max(1.0, milliseconds() / 1000 - _RESERVE_SECONDS)
 
 
-class Deadline:
-    """When a function has to stop; None: never."""
+class OutOfTimeError(Exception):
+    """What is under way can't come to its end before the function's does: drop it, somebody begins it anew."""
 
-    def __init__(self, seconds: float | None) -> None:
+
+class Deadline:
+    """When a function has to stop, in `seconds` from now; None: never. What is under way then has `grace` seconds more.
+    `whole` is how long its successors will have, where that is known."""
+
+    def __init__(self, seconds: float | None, *, grace: float | None = None, whole: float | None = None) -> None:
         self._end = None if seconds is None else time.monotonic() + seconds
+        self._grace = grace
+        self.whole = whole
 
     @property
     def passed(self) -> bool:
         """Whether it is time to stop."""
         return self._end is not None and time.monotonic() >= self._end
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until it is time to stop; None: there is no end."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    @property
+    def grace_left(self) -> float | None:
+        """What is left for what is under way, in seconds; None: as long as it takes."""
+        if self._end is None or self._grace is None:
+            return None
+        return max(0.0, self._end + self._grace - time.monotonic())
+
+    @property
+    def over(self) -> bool:
+        """Whether it is time to drop what is under way; never, where no grace is known."""
+        return self.grace_left == 0
