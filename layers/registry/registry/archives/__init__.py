@@ -10,6 +10,7 @@ from registry.archives.limits import DEFAULT_LIMITS, Limits
 from registry.archives.names import check_path, check_path_set, collision_key
 from registry.archives.reading import RangeReader
 from registry.archives.records import DEFLATED, STORED
+from registry.archives.resuming import ResumableDecoder, State, can_resume
 from registry.archives.structure import Archive, Member, read_archive
 
 __all__ = [
@@ -24,8 +25,11 @@ __all__ = [
     "Member",
     "MemberDecoder",
     "RangeReader",
+    "ResumableDecoder",
     "Segment",
+    "State",
     "archive_size",
+    "can_resume",
     "check_path",
     "check_path_set",
     "collision_key",

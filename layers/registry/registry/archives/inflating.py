@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import cast
 
 from isal import isal_zlib
 
+from registry.archives.blocks import RAW_DEFLATE, InflateError, Inflater
 from registry.archives.faults import Fault, refusal, show
 from registry.archives.limits import KIB
 from registry.archives.records import DEFLATED
 from registry.archives.structure import Member
+from registry.hashing import ResumableHash
 
 # 256 KiB in and 512 KiB out were the fastest (docs/archives.md): the output is still in the cache for the hashes.
 _INPUT_BYTES = 256 * KIB
 PIECE_BYTES = 512 * KIB
 
-_RAW_DEFLATE = -15  # window bits: 32 KiB, no zlib header
-_INFLATE_ERROR = cast("type[Exception]", isal_zlib.error)  # isal's stub calls it an instance
+_INFLATE_ERRORS = (cast("type[Exception]", isal_zlib.error), InflateError)  # isal's stub calls its own an instance
 
 
 class MemberDecoder:
@@ -26,16 +26,14 @@ class MemberDecoder:
 
     def __init__(self, member: Member) -> None:
         self._member = member
-        self._inflater = isal_zlib.decompressobj(_RAW_DEFLATE) if member.method == DEFLATED else None
-        self._sha256 = hashlib.sha256()
-        self._crc32 = 0
+        self._inflater: Inflater | None = isal_zlib.decompressobj(RAW_DEFLATE) if member.method == DEFLATED else None
+        self._hash = ResumableHash()
         self._fed = 0
-        self._size = 0
 
     @property
     def crc32(self) -> int:
         """The CRC-32 of the content so far; after `finish`, the member's."""
-        return self._crc32
+        return self._hash.crc32
 
     def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
         """The content that `chunk` gives, in pieces of at most 512 KiB.
@@ -57,14 +55,14 @@ class MemberDecoder:
             raise refusal(Fault.TRUNCATED, f"The data of {shown} has {self._fed} of {member.compressed_size} bytes.")
         if self._inflater is not None and not self._inflater.eof:
             raise refusal(Fault.BAD_DEFLATE, f"The DEFLATE stream of {shown} does not end where its data ends.")
-        if self._size != member.size:
-            raise refusal(Fault.SIZE_MISMATCH, f"{shown} declares {member.size} bytes and has {self._size}.")
-        if self._crc32 != member.crc32:
+        if self._hash.size != member.size:
+            raise refusal(Fault.SIZE_MISMATCH, f"{shown} declares {member.size} bytes and has {self._hash.size}.")
+        if self._hash.crc32 != member.crc32:
             raise refusal(
                 Fault.BAD_CRC,
-                f"{shown} declares CRC-32 {member.crc32:08x} and has {self._crc32:08x}: the archive is damaged.",
+                f"{shown} declares CRC-32 {member.crc32:08x} and has {self._hash.crc32:08x}: the archive is damaged.",
             )
-        return self._sha256.hexdigest()
+        return self._hash.sha256
 
     def _inflate(self, part: memoryview) -> Iterator[bytes]:
         assert self._inflater is not None
@@ -76,7 +74,7 @@ class MemberDecoder:
                 )
             try:
                 piece = self._inflater.decompress(waiting, PIECE_BYTES)
-            except _INFLATE_ERROR:
+            except _INFLATE_ERRORS:
                 raise refusal(
                     Fault.BAD_DEFLATE, f"The data of {show(self._member.path)} is no valid DEFLATE stream."
                 ) from None
@@ -88,11 +86,9 @@ class MemberDecoder:
                 return
 
     def _account(self, piece: bytes) -> None:
-        self._size += len(piece)
-        if self._size > self._member.size:
+        if self._hash.size + len(piece) > self._member.size:
             raise refusal(
                 Fault.SIZE_MISMATCH,
                 f"{show(self._member.path)} declares {self._member.size} bytes and has more.",
             )
-        self._sha256.update(piece)
-        self._crc32 = isal_zlib.crc32(piece, self._crc32)
+        self._hash.update(piece)
