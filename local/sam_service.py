@@ -108,7 +108,7 @@ class SamService:
         stack = self.stack.environment()
         kept = ("REGISTRY_BUCKET", "REGISTRY_TABLE", "REGISTRY_AUTHENTICATION", "REGISTRY_LEASE_SECONDS")
         return {
-            **{name: stack[name] for name in (*kept, "REGISTRY_RECHECK_SECONDS")},
+            **{name: stack[name] for name in (*kept, "REGISTRY_RECHECK_SECONDS", "REGISTRY_UNPACK_SHARES")},
             "REGISTRY_FUNCTIONS_PREFIX": "",
             "REGISTRY_FUNCTIONS_QUALIFIER": "",
             "REGISTRY_INSTALLATION": "",

@@ -157,6 +157,8 @@ class Stack:
             # One process works here: a lease is only in the way after a crash, and a restart goes on within a minute.
             "REGISTRY_LEASE_SECONDS": "20",
             "REGISTRY_RECHECK_SECONDS": "15",
+            # Functions are threads of one process here: shares of an archive would only be in each other's way.
+            "REGISTRY_UNPACK_SHARES": "1",
             "TMPDIR": str(self.data.folder("tmp")),
         }
 

@@ -11,4 +11,4 @@ from registry.uploads import receiving
 def lambda_handler(event: dict[str, Any], context: Any) -> None:
     """Works on what the event names; raises where it should come again."""
     with worker("receive_upload", context):
-        receiving.receive(event, seconds=receiving.seconds_left(context))
+        receiving.receive(event, receiving.deadline_of(context))

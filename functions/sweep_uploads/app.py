@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from registry.deadlines import Deadline
 from registry.observability import worker
 from registry.uploads import receiving, sweeping
 
@@ -12,5 +11,5 @@ from registry.uploads import receiving, sweeping
 def lambda_handler(event: dict[str, Any], context: Any) -> None:
     """Looks at what is due; `{"detail": {"all": true}}`: at all that is open, as after a crash."""
     with worker("sweep_uploads", context):
-        deadline = Deadline(receiving.seconds_left(context))
+        deadline = receiving.deadline_of(context)
         sweeping.sweep(deadline, everything=bool((event.get("detail") or {}).get("all")))

@@ -119,7 +119,7 @@ def test_a_worker_counts_what_it_promotes_or_unpacks(api, metrics, kind):
 
 
 def test_a_worker_that_fails_is_counted_and_its_error_stays(api, metrics, monkeypatch):
-    def fail(event: Any, *, seconds: Any) -> None:
+    def fail(event: Any, deadline: Any) -> None:
         raise RuntimeError("no such luck")
 
     monkeypatch.setattr("registry.uploads.receiving.receive", fail)

@@ -47,8 +47,13 @@ def test_workers_that_each_get_something_done_go_on_beyond_lambdas_bound(api, st
     class OneMember:
         """Time enough for one member."""
 
+        seconds_left = whole = None
+
         def __init__(self, seconds: float | None) -> None:
             self.looks = 0
+
+        def bound(self, items):
+            return items
 
         @property
         def passed(self) -> bool:

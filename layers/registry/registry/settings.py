@@ -63,6 +63,8 @@ class Settings:
     # Who tells the SHA-256 of what is copied. "store": the store, where it can, so that no byte passes through a
     # function. "reading": a function reads it while the store copies, quicker where the store is on the same machine.
     digests_by: str = "store"
+    # How many functions may unpack one archive side by side. 1: whoever is woken does all of it.
+    unpack_shares: int = 8
     # Set before the functions' names, as the template does: "<prefix>receive_upload".
     functions_prefix: str = ""
     # The alias (or version) by which functions start each other, so that old code hands over to what is deployed now.
@@ -123,6 +125,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             raise SettingsError(f"REGISTRY_CORS_ORIGINS must name origins like https://a.example, not {origin!r}")
     if not 0 < settings.url_expires_seconds <= 3600:
         raise SettingsError("REGISTRY_URL_EXPIRES_SECONDS must be 1 to 3600: presigned URLs live an hour at most")
+    if not 1 <= settings.unpack_shares <= 100:
+        raise SettingsError("REGISTRY_UNPACK_SHARES must be 1 to 100")
     _check_issuer(settings)
     return settings
 

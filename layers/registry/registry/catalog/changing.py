@@ -89,8 +89,9 @@ def delete_files(upload_id: str) -> None:
 
 
 def delete_results(upload_id: str) -> None:
-    """What is on record as done for an upload's files."""
+    """What is on record as done for an upload's files, or begun."""
     _delete_rows(f"A#{upload_id}", Row.sk.startswith("R#"))
+    _delete_rows(f"A#{upload_id}", Row.sk.between("T#", "U~"))
 
 
 def _delete_rows(pk: str, condition: records.Condition | None = None) -> None:

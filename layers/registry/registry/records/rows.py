@@ -11,6 +11,8 @@
 | UploadRow      | A#upload_id        | #                        | one attempt to make a version               |
 | SpecRow        | A#upload_id        | S#number                 | up to 100 files of it, as asked for         |
 | ResultRow      | A#upload_id        | R#number                 | what became of those 100                    |
+| MemberRow      | A#upload_id        | T#number                 | how far a member is that outlasts a function |
+| ShareRow       | A#upload_id        | U#number                 | who unpacks a share of an archive           |
 | ProgressRow    | A#upload_id        | P                        | how many of them are done, and their bytes  |
 | OpenRow        | O#user             | upload_id                | the user's open uploads                     |
 | IdempotencyRow | I#user#hash        | #                        | which upload an Idempotency-Key started     |
@@ -186,6 +188,28 @@ class ResultRow(Row):
 
     done: Any = MapAttribute(default=dict)  # type: ignore[no-untyped-call]
     multiparts: Any = MapAttribute(default=dict)  # type: ignore[no-untyped-call]
+
+
+class MemberRow(Row):
+    """How far a member of an archive (`etag`) is that one function does not live long enough for: its `multipart`, the
+    CRC-32s of the parts that count, and the decoder's or the hash's state. Only who has `fence` of `share` writes."""
+
+    share = NumberAttribute(default=0)
+    fence = NumberAttribute(default=0)
+    etag = UnicodeAttribute(null=True)
+    key = UnicodeAttribute(null=True)
+    multipart = UnicodeAttribute(null=True)
+    crcs = UnicodeAttribute(null=True)  # base64 of 4 bytes a part: 10,000 are 53 KB, beside a state of 45 KB
+    state = UnicodeAttribute(null=True)
+
+
+class ShareRow(Row):
+    """A share of an archive that several functions unpack: who may work on it, as an UploadRow says it."""
+
+    lease_until = NumberAttribute(default=0)
+    fence = NumberAttribute(default=0)
+    hops = NumberAttribute(default=0)
+    done = BooleanAttribute(default=False)
 
 
 class ProgressRow(Row):

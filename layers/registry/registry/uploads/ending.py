@@ -43,9 +43,17 @@ def clean_up(upload: UploadRow) -> None:
     # By name: not every store lists what is begun below a prefix (MinIO does not).
     for slot, multipart in specs.iter_multiparts(upload):
         multiparts.abort_multipart(naming.inbox_key(upload.user_id, upload.upload_id, slot), multipart)
+    abort_members(upload)
     _delete_attempt(upload.user_id, upload.upload_id, upload.prefix)
     changing.delete_files(upload.upload_id)
     reschedule(upload, kind="purge", due=time.time() + _purge_after())
+
+
+def abort_members(upload: UploadRow) -> None:
+    """Throws away what is there of members that nobody came to the end of."""
+    for row in specs.find_begun(upload).values():
+        if row.key and row.multipart:
+            multiparts.abort_multipart(row.key, row.multipart)
 
 
 def finish(upload: UploadRow, version: VersionRow, stored: list[StoredFile]) -> None:

@@ -10,7 +10,7 @@ from functools import cache
 from registry import naming
 from registry.archives import STORED, Fault, Member, MemberDecoder
 from registry.archives.faults import refusal, show
-from registry.deadlines import Deadline
+from registry.deadlines import Deadline, OutOfTimeError
 from registry.files import StoredFile
 from registry.observability import count_bytes
 from registry.settings import MIB
@@ -52,18 +52,27 @@ def write_run(lease: Lease, source: StoredObject, run: list[Member], deadline: D
     if deadline.passed:
         return {}
     lease.check()
-    if is_copied(run[0]):
-        return {run[0].index: _copy_member(lease, source, run[0])}
-    if len(run) == 1:
-        return {run[0].index: _stream_member(lease, run[0], _stream(source, run[0]))}
-    return _write_neighbours(lease, source, run, deadline)
+    if len(run) > 1:
+        return _write_neighbours(lease, source, run, deadline)
+    member = run[0]
+    try:
+        if is_copied(member):
+            return {member.index: _copy_member(lease, source, member, deadline)}
+        return {member.index: _stream_member(lease, member, deadline.bound(_stream(source, member)))}
+    except OutOfTimeError:
+        return {}
 
 
-def _copy_member(lease: Lease, source: StoredObject, member: Member) -> StoredFile:
+def _copy_member(lease: Lease, source: StoredObject, member: Member, deadline: Deadline) -> StoredFile:
     """Inside the store, without a byte of it coming here where the store can."""
     key = naming.file_key(lease.upload.prefix, member.path)
+
+    def check() -> None:
+        lease.check()
+        deadline.check()
+
     try:
-        copied = copying.copy_range(source, key, member.data_offset, member.size, crc32=member.crc32, check=lease.check)
+        copied = copying.copy_range(source, key, member.data_offset, member.size, crc32=member.crc32, check=check)
     except ChecksumError:
         raise refusal(
             Fault.BAD_CRC,

@@ -15,25 +15,33 @@ from registry.storage import objects
 from registry.uploads import inbox, waking, working
 from registry.uploads.leases import OPEN
 
-_RESERVE_SECONDS = 30  # of a function's life: for what is in flight when it is time to stop
+_RESERVE_SECONDS = 30  # of a function's life: for what is in flight when it is time to stop, and for the handing over
+_RESERVE_SHARE = 1 / 3  # of a short life
+_GRACE_SHARE = 2 / 3  # of the reserve: for what is in flight
 
 
-def seconds_left(context: Any) -> float | None:
-    """How long a worker may work in this invocation; at least a little."""
+def deadline_of(context: Any) -> Deadline:
+    """How long a worker may work in this invocation."""
     milliseconds = getattr(context, "get_remaining_time_in_millis", None)
-    return None if milliseconds is None else max(1.0, milliseconds() / 1000 - _RESERVE_SECONDS)
+    if milliseconds is None:
+        return Deadline(None)
+    life = milliseconds() / 1000
+    reserve = min(_RESERVE_SECONDS, life * _RESERVE_SHARE)
+    return Deadline(life - reserve, grace=reserve * _GRACE_SHARE, whole=life - reserve)
 
 
-def receive(event: dict[str, Any], *, seconds: float | None) -> None:
-    """An S3 event, straight or by EventBridge, or `{"upload_id": …}` from one of our own. Each record stands alone: the
-    last error is raised when all have been tried, so that the event comes again."""
-    deadline = Deadline(seconds)
+def receive(event: dict[str, Any], deadline: Deadline) -> None:
+    """An S3 event, straight or by EventBridge, or one of our own: `{"upload_id": …}`, with `share` for one share of an
+    archive. Each record stands alone: the last error is raised when all have been tried, so that the event comes
+    again."""
     failure: Exception | None = None
     seen: set[str] = set()
     for named in [event] if "upload_id" in event or "detail" in event else event.get("Records") or ():
         try:
             upload_id = _upload_of(named)
-            if upload_id is not None and upload_id not in seen:
+            if upload_id is not None and "share" in named:
+                working.work_on_share(upload_id, int(named["share"]), deadline)
+            elif upload_id is not None and upload_id not in seen:
                 seen.add(upload_id)
                 upload = waking.wake(upload_id)
                 if upload is not None and not working.work(upload_id, deadline):

@@ -9,7 +9,7 @@ from typing import Any
 
 from registry import naming, records
 from registry.files import StoredFile
-from registry.records import FILES_A_ROW, ProgressRow, ResultRow, SpecRow, UploadRow
+from registry.records import FILES_A_ROW, MemberRow, ProgressRow, ResultRow, ShareRow, SpecRow, UploadRow
 
 ARCHIVE_ROW = "R#archive"  # where the archive's own multipart is kept
 
@@ -74,6 +74,27 @@ def new_rows(upload: UploadRow, specs: list[Spec], *, first_row: int) -> list[re
 def new_result_row(upload: UploadRow, sk: str) -> ResultRow:
     """A ResultRow with nothing done."""
     return ResultRow(upload.pk, sk, done={}, multiparts={}, expires=upload.expires)
+
+
+def share_sk(number: int) -> str:
+    """The sort key of a ShareRow."""
+    return f"U#{number:03d}"
+
+
+def new_share_row(upload: UploadRow, number: int) -> ShareRow:
+    """A ShareRow with nothing done."""
+    return ShareRow(upload.pk, share_sk(number), expires=upload.expires)
+
+
+def member_sk(number: int) -> str:
+    """The sort key of a MemberRow."""
+    return f"T#{number:06d}"
+
+
+def find_begun(upload: UploadRow) -> dict[int, MemberRow]:
+    """The members that earlier functions did not come to the end of, by number."""
+    begun = MemberRow.query(upload.pk, MemberRow.sk.startswith("T#"), consistent_read=True)
+    return {int(row.sk[2:]): row for row in begun}
 
 
 def new_progress_row(upload: UploadRow) -> ProgressRow:

@@ -17,3 +17,8 @@ def wake(upload_id: str) -> UploadRow | None:
 def start_worker(upload_id: str) -> None:
     """Has a worker look at an upload."""
     tasks.start_function("receive_upload", {"upload_id": upload_id})
+
+
+def start_share(upload_id: str, number: int) -> None:
+    """Has a worker go on with one share of an archive."""
+    tasks.start_function("receive_upload", {"upload_id": upload_id, "share": number})

@@ -9,10 +9,11 @@ from registry.deadlines import Deadline
 from registry.observability import get_logger
 from registry.records import UploadRow
 from registry.settings import get_settings
-from registry.uploads import ending, promoting, specs, unpacking, waking
-from registry.uploads.leases import OPEN, Lease, LeaseLostError
+from registry.uploads import ending, promoting, sharing, specs, unpacking, waking
+from registry.uploads.leases import OPEN, Lease, LeaseLostError, ShareLease
 
 _HOPS_WITHOUT_PROGRESS = 5
+_NO_PROGRESS, _TOO_LONG = "no_progress", "a file takes longer than a function may run"
 
 
 def work(upload_id: str, deadline: Deadline) -> bool:
@@ -44,8 +45,10 @@ def work_under(lease: Lease, deadline: Deadline) -> None:
             if finished:
                 return
             if deadline.passed:
-                _hand_over(lease, moved=_progress(lease.upload) != before)
+                _hand_over(lease, moved=lease.moved or _progress(lease.upload) != before)
                 return
+            if sharing.is_spread(lease.upload):
+                watch(lease.upload)
             if lease.release():
                 return
     except Exception as error:
@@ -53,6 +56,25 @@ def work_under(lease: Lease, deadline: Deadline) -> None:
         if not isinstance(error, LeaseLostError) and not lease.was_taken():
             raise
         get_logger().info("lease lost", upload_id=lease.upload.upload_id)
+
+
+def work_on_share(upload_id: str, number: int, deadline: Deadline) -> None:
+    """Works on one share of an archive until it is done, or the time is over: then a successor is started. Does nothing
+    if somebody else holds its lease, or it is done: whoever looks at the upload starts it again if need be."""
+    lease = ShareLease.acquire_share(upload_id, number)
+    if lease is None:
+        return
+    with lease:
+        try:
+            done = unpacking.unpack_share(lease, deadline)
+            if deadline.passed and not done:
+                _hand_over_share(lease)
+            elif lease.end(done=done) and waking.wake(upload_id) is not None:
+                waking.start_worker(upload_id)
+        except Exception as error:
+            if not isinstance(error, LeaseLostError) and not lease.was_taken():
+                raise
+            get_logger().info("lease lost", upload_id=upload_id, share=number)
 
 
 def _step(lease: Lease, deadline: Deadline) -> bool:
@@ -63,9 +85,7 @@ def _step(lease: Lease, deadline: Deadline) -> bool:
 
 
 def _progress(upload: UploadRow) -> int:
-    if upload.kind in ("archive", "folder"):
-        return unpacking.count_done(upload)
-    return specs.progress(upload)[0]
+    return 0 if upload.kind in ("archive", "folder") else specs.progress(upload)[0]
 
 
 def _hand_over(lease: Lease, *, moved: bool) -> None:
@@ -73,11 +93,20 @@ def _hand_over(lease: Lease, *, moved: bool) -> None:
     upload = lease.upload
     hops = 0 if moved else int(upload.hops) + 1
     if hops >= _HOPS_WITHOUT_PROGRESS:
-        ending.fail(upload, code="no_progress", detail="a file takes longer than a function may run")
+        ending.fail(upload, code=_NO_PROGRESS, detail=_TOO_LONG)
         return
     ours = (UploadRow.fence == int(upload.fence)) & UploadRow.status.is_in(*OPEN)
     if records.update_if(upload, [UploadRow.hops.set(hops), UploadRow.lease_until.set(0)], ours):
         waking.start_worker(upload.upload_id)
+
+
+def _hand_over_share(lease: ShareLease) -> None:
+    upload = lease.upload
+    hops = 0 if lease.moved else lease.hops + 1
+    if hops >= _HOPS_WITHOUT_PROGRESS:
+        ending.fail(UploadRow.find(upload.pk) or upload, code=_NO_PROGRESS, detail=_TOO_LONG)
+    elif lease.end(hops=hops):
+        waking.start_share(upload.upload_id, lease.share)
 
 
 def wait(upload_id: str, deadline: Deadline) -> UploadRow | None:
@@ -85,7 +114,9 @@ def wait(upload_id: str, deadline: Deadline) -> UploadRow | None:
     pause = 0.05
     while True:
         upload = UploadRow.find(f"A#{upload_id}")
-        if upload is None or upload.status not in OPEN or upload.lease_until < time.time() or deadline.passed:
+        if upload is None or upload.status not in OPEN or deadline.passed:
+            return upload
+        if upload.lease_until < time.time() and not sharing.is_spread(upload):
             return upload
         time.sleep(pause)
         pause = min(1.0, pause * 1.5)

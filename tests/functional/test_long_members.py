@@ -1,0 +1,235 @@
+"""Members that one function does not live long enough for: the next one goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.functional.kit import BUCKET, deliver, event_of, items, make_zip, multiparts, objects, ok, refused
+
+MIB = 1024 * 1024
+
+
+class Lives:
+    """Each function's life: so many looks at the clock. A `Deadline` to whoever makes one."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+        self.lived = 0
+        self.whole: float | None = 1.0
+
+    def __call__(self, seconds: float | None, **_: Any) -> Any:
+        self.lived += 1
+        lives, left = self, [self.looks]
+
+        class Life:
+            seconds_left, whole = 0.0, lives.whole
+
+            @property
+            def passed(self) -> bool:
+                left[0] -= 1
+                return left[0] < 0
+
+            def bound(self, items: Any) -> Any:
+                return items
+
+        return Life()
+
+
+@pytest.fixture
+def lives(monkeypatch) -> Callable[[int], Lives]:
+    """`lives(50)`: from now on a function may look at the clock 50 times; members of more than 1 MiB are long."""
+    from registry.uploads import long_members, receiving
+
+    def begin(looks: int) -> Lives:
+        made = Lives(looks)
+        monkeypatch.setattr(receiving, "Deadline", made)
+        monkeypatch.setattr(long_members, "_ALONE_BYTES", MIB)
+        return made
+
+    return begin
+
+
+@pytest.fixture
+def calls(on_moto, monkeypatch) -> Counter[tuple[str, str]]:
+    """What is written to the store, by operation and key, and bytes that are sent in parts."""
+    from botocore.client import BaseClient
+
+    counted: Counter[tuple[str, str]] = Counter()
+    real = BaseClient._make_api_call
+
+    def call(client, operation, given):
+        if isinstance(given.get("Key"), str):
+            counted[operation, given["Key"]] += 1
+        if operation == "UploadPart":
+            counted["bytes", given["Key"]] += len(given["Body"])
+        return real(client, operation, given)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", call)
+    return counted
+
+
+def run(started, *, most: int = 40) -> int:
+    count = 0
+    while started:
+        count += 1
+        assert count <= most, "this would go on for ever"
+        deliver(started.pop(0)[1])
+    return count
+
+
+def put(upload: dict[str, Any], zipped: bytes) -> str:
+    """The archive, by one PUT whatever its size."""
+    from registry import naming
+    from registry.storage.client import s3
+
+    key = naming.inbox_key(upload["user_id"], upload["upload_id"], naming.ARCHIVE_SLOT)
+    s3().put_object(Bucket=BUCKET, Key=key, Body=zipped)
+    return key
+
+
+def content(size: int) -> bytes:
+    """Bytes that deflate a little, in many blocks."""
+    return random.Random(size).randbytes(size // 2).hex().encode()[:size]
+
+
+def member_rows() -> list[str]:
+    return [sk for _, sk in items() if sk.startswith("T#")]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED], ids=["deflated", "stored"])
+def test_a_long_member_is_gone_on_with(api, started, lives, calls, method):
+    data = content(70 * MIB)
+    zipped = make_zip({"big.bin": data, "small.txt": b"x"}, method=method)
+    upload = ok(api.start(version="v1", archive={"size": len(zipped)}), 201)
+    key = put(upload, zipped)
+    lived = lives(60 if method == zipfile.ZIP_DEFLATED else 120)  # some 30 MiB
+    deliver(event_of(key))
+    assert member_rows() == ["T#000000"]
+    hops = run(started)
+    assert hops >= 2 and lived.lived == hops + 1
+    shown = ok(api.get())
+    digests = {file["filename"]: file["file_hash"] for file in shown["files"]}
+    assert digests == {"big.bin": hashlib.sha256(data).hexdigest(), "small.txt": hashlib.sha256(b"x").hexdigest()}
+    big, small = (f"models/alice/m/v1/{name}" for name in ("big.bin", "small.txt"))
+    assert calls["CreateMultipartUpload", big] == calls["CompleteMultipartUpload", big] == 1
+    assert calls["PutObject", small] == 1
+    assert calls["bytes", big] == len(data)  # no part is sent twice
+    assert member_rows() == []
+    assert multiparts() == []
+
+
+def long_upload(api, data: bytes) -> tuple[dict[str, Any], str]:
+    zipped = make_zip({"big.bin": data})
+    upload = ok(api.start(version="v1", archive={"size": len(zipped)}), 201)
+    return upload, put(upload, zipped)
+
+
+def test_what_is_saved_can_be_of_use_to_the_holder_alone(api, started, lives, calls):
+    """A worker that lost its lease without noticing writes nothing that its successor would go on from."""
+    from registry.records import MemberRow, UploadRow
+    from registry.storage import objects as stored_objects
+    from registry.uploads import long_members
+    from registry.uploads.leases import Lease, LeaseLostError
+
+    data = content(40 * MIB)
+    upload, key = long_upload(api, data)
+    lives(60)
+    deliver(event_of(key))
+    before = MemberRow.find(f"A#{upload['upload_id']}", "T#000000")
+    source = stored_objects.find_object(key)
+    assert before is not None and before.state and source is not None
+    from registry.uploads import unpacking
+
+    lease = Lease.acquire(upload["upload_id"])
+    assert lease is not None
+    (member,) = unpacking._read(lease.upload, source).members
+    old = long_members._Progress(lease, source, member)
+    UploadRow(f"A#{upload['upload_id']}", "#").update(actions=[UploadRow.lease_until.set(0)])
+    successor = Lease.acquire(upload["upload_id"])
+    assert successor is not None
+    long_members._Progress(successor, source, member)
+    with pytest.raises(LeaseLostError):
+        old.save("of no use")
+    with pytest.raises(LeaseLostError):
+        long_members._Progress(lease, source, member)
+    after = MemberRow.find(f"A#{upload['upload_id']}", "T#000000")
+    assert after is not None
+    assert (after.fence, after.state) == (successor.fence, before.state)
+    UploadRow(f"A#{upload['upload_id']}", "#").update(actions=[UploadRow.lease_until.set(0)])
+    run(started)
+    assert ok(api.get())["files"][0]["file_hash"] == hashlib.sha256(data).hexdigest()
+
+
+def test_a_multipart_that_is_lost_is_begun_anew(api, started, lives, calls):
+    from registry.records import MemberRow
+    from registry.storage import multiparts as stored_multiparts
+
+    data = content(40 * MIB)
+    upload, key = long_upload(api, data)
+    lives(60)
+    deliver(event_of(key))
+    row = MemberRow.find(f"A#{upload['upload_id']}", "T#000000")
+    assert row is not None
+    stored_multiparts.abort_multipart(row.key, row.multipart)
+    run(started)
+    assert ok(api.get())["files"][0]["file_hash"] == hashlib.sha256(data).hexdigest()
+    assert multiparts() == []
+
+
+def test_an_archive_that_is_sent_anew_takes_nothing_from_the_one_before(api, started, lives, calls):
+    data = content(40 * MIB)
+    other = data[:-1] + b"!"
+    first, second = (make_zip({"big.bin": each}, method=zipfile.ZIP_STORED) for each in (data, other))
+    upload = ok(api.start(version="v1", archive={"size": len(first)}), 201)
+    lives(120)
+    deliver(event_of(put(upload, first)))
+    assert member_rows()
+    deliver(event_of(put(upload, second)))
+    run(started)
+    assert ok(api.get())["files"][0]["file_hash"] == hashlib.sha256(other).hexdigest()
+    assert multiparts() == [] and member_rows() == []
+
+
+def test_abort_leaves_nothing_of_a_member_that_was_begun(api, started, lives, calls):
+    upload, key = long_upload(api, content(40 * MIB))
+    lives(60)
+    deliver(event_of(key))
+    assert member_rows() and multiparts()
+    ok(api.abort(upload["upload_id"]))
+    assert (member_rows(), multiparts(), objects()) == ([], [], {})
+
+
+def test_a_damaged_member_is_refused_by_whoever_comes_to_its_end(api, started, lives, calls):
+    data = content(40 * MIB)
+    zipped = bytearray(make_zip({"big.bin": data}, method=zipfile.ZIP_STORED))
+    zipped[39 * MIB] ^= 1
+    upload = ok(api.start(version="v1", archive={"size": len(zipped)}), 201)
+    key = put(upload, bytes(zipped))
+    lives(120)
+    deliver(event_of(key))
+    run(started)
+    now = ok(api.upload(upload["upload_id"]))
+    assert (now["status"], now["code"]) == ("failed", "archive_bad_crc")
+    assert (member_rows(), multiparts(), objects()) == ([], [], {})
+
+
+def test_what_could_not_be_resumed_is_refused_at_once(api, started, lives, calls, monkeypatch):
+    from registry import archives
+
+    monkeypatch.setattr(archives, "can_resume", lambda member: False)
+    upload, key = long_upload(api, content(40 * MIB))
+    lives(60)
+    deliver(event_of(key))
+    now = ok(api.upload(upload["upload_id"]))
+    assert (now["status"], now["code"]) == ("failed", "member_too_large")
+    assert "big.bin has 41943040 bytes" in now["detail"] and "16777216 bytes" in now["detail"]
+    assert calls["UploadPart", "models/alice/m/v1/big.bin"] == 0
+    assert objects() == {}
+    refused(api.get(), 404)
