@@ -134,6 +134,11 @@ def _reads() -> bool:
     return get_settings().digests_by == "reading"
 
 
+def has_to_read(size: int) -> bool:
+    """Whether `copy_hashed` has all bytes of an object of this size come here."""
+    return size >= SMALL_BYTES and _told_by_store(size) == "read"
+
+
 def _told_by_store(size: int) -> DigestMethod:
     """How the store is to tell the digest of so many bytes: `read` if it can't, or shall not."""
     return "read" if _reads() or size > multiparts.MAX_PART_BYTES else digest_method()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
@@ -41,10 +41,11 @@ def copies(
     offset: int,
     length: int,
     *,
+    skip: Container[int] = (),
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[list[Future[StoredPart]]]:
-    """Copies in parts, side by side. None is under way any more when this ends, so that the multipart may be
-    aborted."""
+    """Copies in parts, side by side, but those to `skip`. None is under way any more when this ends, so that the
+    multipart may be aborted."""
     plan = multiparts.plan_parts(length, smallest=PART_BYTES)
 
     def copy(number: int) -> StoredPart:
@@ -52,7 +53,7 @@ def copies(
         begin = offset + (number - 1) * plan.part_bytes
         return multiparts.copy_part(source, key, multipart, number, offset=begin, length=plan.length(number))
 
-    started = [_copiers().submit(copy, number) for number in range(1, plan.count + 1)]
+    started = [_copiers().submit(copy, number) for number in range(1, plan.count + 1) if number not in skip]
     try:
         yield started
     finally:

@@ -74,12 +74,17 @@ def _copy_member(lease: Lease, source: StoredObject, member: Member, deadline: D
     try:
         copied = copying.copy_range(source, key, member.data_offset, member.size, crc32=member.crc32, check=check)
     except ChecksumError:
-        raise refusal(
-            Fault.BAD_CRC,
-            f"{show(member.path)} declares CRC-32 {member.crc32:08x} and has another: the archive is damaged.",
-        ) from None
+        raise wrong_crc(member) from None
     count_bytes("BytesUnpacked", member.size)
     return StoredFile(member.path, member.size, copied.sha256, copied.etag, member.crc32)
+
+
+def wrong_crc(member: Member) -> Exception:
+    """The refusal of a member whose bytes nobody here has seen."""
+    return refusal(
+        Fault.BAD_CRC,
+        f"{show(member.path)} declares CRC-32 {member.crc32:08x} and has another: the archive is damaged.",
+    )
 
 
 def _stream(source: StoredObject, member: Member) -> Iterator[bytes | memoryview]:
