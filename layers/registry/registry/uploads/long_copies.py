@@ -10,7 +10,7 @@ from registry import records
 from registry.deadlines import Deadline, OutOfTimeError
 from registry.hashing import ResumableHash
 from registry.observability import get_logger
-from registry.records import MemberRow
+from registry.records import MemberRow, UploadRow
 from registry.storage import copying, hashing, multiparts, parts
 from registry.storage.client import MultipartMissingError
 from registry.storage.multiparts import PartPlan, StoredPart
@@ -128,6 +128,11 @@ def copy(
     listed = [copied[number] for number in sorted(copied)]
     etag = multiparts.complete_multipart(progress.key, multipart, listed, crc32=crc32 if whole else None)
     return etag, digest
+
+
+def forget(upload: UploadRow, number: int) -> None:
+    """A file is on record as done: what was noted on the way goes."""
+    MemberRow(upload.pk, specs.member_sk(number)).delete()
 
 
 def _copied_before(progress: Progress, plan: PartPlan) -> dict[int, StoredPart] | None:

@@ -13,13 +13,12 @@ from registry.errors import ArchiveError
 from registry.files import StoredFile
 from registry.hashing import ResumableHash, StateError
 from registry.observability import count_bytes, get_logger
-from registry.records import MemberRow, UploadRow
 from registry.settings import MIB
 from registry.storage import objects
 from registry.storage.appending import ResumableWriter
 from registry.storage.client import ChecksumError, MultipartMissingError
 from registry.storage.objects import StoredObject
-from registry.uploads import long_copies, members, specs
+from registry.uploads import long_copies, members
 from registry.uploads.leases import Lease
 from registry.uploads.long_copies import Progress
 
@@ -66,11 +65,6 @@ def write_member(lease: Lease, source: StoredObject, member: Member, deadline: D
     if file is not None:
         count_bytes("BytesUnpacked", member.size)
     return file
-
-
-def forget(upload: UploadRow, number: int) -> None:
-    """A member is on record as done: what was noted on the way goes."""
-    MemberRow(upload.pk, specs.member_sk(number)).delete()
 
 
 def _decode(progress: Progress, member: Member, deadline: Deadline) -> StoredFile | None:

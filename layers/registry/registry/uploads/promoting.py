@@ -66,9 +66,10 @@ def _promote_row(lease: Lease, row: int, inbox: dict[int, StoredObject], deadlin
     listed = specs.specs_of(spec_row)
     results = specs.find_results(upload, row)
     fresh: dict[int, Result] = {}
+    begun: set[int] = set()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         started = {
-            pool.submit(_promote_file, lease, spec, inbox.get(spec.number), deadline): spec
+            pool.submit(_promote_file, lease, spec, inbox.get(spec.number), deadline, begun): spec
             for spec in listed
             if _is_due(spec, results.get(spec.number), inbox)
         }
@@ -81,6 +82,8 @@ def _promote_row(lease: Lease, row: int, inbox: dict[int, StoredObject], deadlin
                 specs.record(upload, row, fresh)
                 fresh = {}
     specs.record(upload, row, fresh)
+    for number in begun & results.keys():
+        long_copies.forget(upload, number)
     _record_row(lease, row, listed, results)
     if any(result.status != "verified" for result in results.values()):
         _reopen(upload)
@@ -117,17 +120,20 @@ def _is_due(spec: Spec, result: Result | None, inbox: dict[int, StoredObject]) -
     return spec.number in inbox or (spec.source is not None and result is None)
 
 
-def _promote_file(lease: Lease, spec: Spec, arrived: StoredObject | None, deadline: Deadline) -> Result | None:
-    """What became of a file; None if there was no time, or the object is another by now (its event comes)."""
+def _promote_file(
+    lease: Lease, spec: Spec, arrived: StoredObject | None, deadline: Deadline, begun: set[int]
+) -> Result | None:
+    """What became of a file; None if there was no time, or the object is another by now (its event comes). In `begun`
+    if there is a row of how far it is."""
     lease.check()
     if deadline.passed:
         return None
     if arrived is None:
-        return _copy_source(lease, spec, deadline)
+        return _copy_source(lease, spec, deadline, begun)
     if arrived.size != spec.size:
         return _refuse(arrived, "size_mismatch")
     try:
-        copied = _copy(lease, spec, arrived, deadline)
+        copied = _copy(lease, spec, arrived, deadline, begun)
     except ChecksumError:
         return _refuse(arrived, "sha256_mismatch")
     except (ObjectChangedError, ObjectMissingError):
@@ -139,7 +145,7 @@ def _promote_file(lease: Lease, spec: Spec, arrived: StoredObject | None, deadli
     return Result("verified", stored)
 
 
-def _copy(lease: Lease, spec: Spec, source: StoredObject, deadline: Deadline) -> Copied | None:
+def _copy(lease: Lease, spec: Spec, source: StoredObject, deadline: Deadline, begun: set[int]) -> Copied | None:
     """None if there was no time for all of it. ChecksumError: nothing is left of it."""
     key = naming.file_key(lease.upload.prefix, spec.path)
     if not (copying.has_to_read(source.size) and _is_long(lease, source.size, deadline)):
@@ -153,6 +159,7 @@ def _copy(lease: Lease, spec: Spec, source: StoredObject, deadline: Deadline) ->
         if deadline.passed:
             return None
         progress = Progress(lease, source, key, spec.number)
+        begun.add(spec.number)
         try:
             copied = long_copies.copy(progress, 0, source.size, deadline, check=check)
         except ChecksumError:
@@ -184,7 +191,7 @@ def _refuse(arrived: StoredObject, code: str) -> Result:
     return Result("failed", code=code)
 
 
-def _copy_source(lease: Lease, spec: Spec, deadline: Deadline) -> Result | None:
+def _copy_source(lease: Lease, spec: Spec, deadline: Deadline, begun: set[int]) -> Result | None:
     assert spec.source is not None and spec.sha256 is not None
     source_key, source_etag, crc32 = spec.source
     source = StoredObject(source_key, spec.size, source_etag)
@@ -194,6 +201,7 @@ def _copy_source(lease: Lease, spec: Spec, deadline: Deadline) -> Result | None:
             etag = copying.copy_plain(source, key)
         else:
             progress = Progress(lease, source, key, spec.number)
+            begun.add(spec.number)
             copied = long_copies.copy(progress, 0, source.size, deadline, read=False)
             if copied is None:
                 return None
