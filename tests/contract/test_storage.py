@@ -358,7 +358,6 @@ def test_copy_in_parts(store: str, prefix: str, monkeypatch: pytest.MonkeyPatch)
     """As of what is larger than one copy may be."""
     monkeypatch.setattr(multiparts, "MAX_PART_BYTES", 6 * MIB)
     monkeypatch.setattr(parts_module, "PART_BYTES", 5 * MIB)
-    monkeypatch.setattr(copying, "PART_BYTES", 5 * MIB)
     data = os.urandom(12 * MIB + 3)
     source = put(f"{prefix}a", data)
     copied = copying.copy_hashed(source, f"{prefix}b")

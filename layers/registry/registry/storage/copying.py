@@ -27,7 +27,7 @@ from registry.storage.client import (
 )
 from registry.storage.multiparts import StoredPart
 from registry.storage.objects import CONTENT_TYPE, StoredObject
-from registry.storage.parts import PART_BYTES, collect, copies, new_multipart
+from registry.storage.parts import collect, copies, new_multipart
 
 SMALL_BYTES = 5 * MIB  # below, reading and writing costs two calls, as a copy and a look at its digest do
 DigestMethod = Literal["part_copy", "copy", "read"]
@@ -80,7 +80,7 @@ def copy_range(
 
 def copy_plain(source: StoredObject, key: str) -> str:
     """Copies an object whose digest is known already; the ETag."""
-    if source.size > multiparts.MAX_PART_BYTES or (source.size > PART_BYTES and _reads()):
+    if source.size > multiparts.MAX_PART_BYTES:
         with new_multipart(key) as multipart, copies(source, key, multipart, 0, source.size) as started:
             return multiparts.complete_multipart(key, multipart, collect(started))
     try:
@@ -130,10 +130,6 @@ def _digest_in_store(source: StoredObject, offset: int, length: int) -> str:
     return _sha256_of(part)
 
 
-def _reads() -> bool:
-    return get_settings().digests_by == "reading"
-
-
 def has_to_read(size: int) -> bool:
     """Whether `copy_hashed` has all bytes of an object of this size come here."""
     return size >= SMALL_BYTES and _told_by_store(size) == "read"
@@ -141,7 +137,7 @@ def has_to_read(size: int) -> bool:
 
 def _told_by_store(size: int) -> DigestMethod:
     """How the store is to tell the digest of so many bytes: `read` if it can't, or shall not."""
-    return "read" if _reads() or size > multiparts.MAX_PART_BYTES else digest_method()
+    return "read" if get_settings().digests_by == "reading" or size > multiparts.MAX_PART_BYTES else digest_method()
 
 
 def _sha256_of(part: StoredPart) -> str:
