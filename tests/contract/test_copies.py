@@ -155,7 +155,7 @@ class _Reader:
 
 def write(prefix: str, zipped: bytes) -> dict[str, StoredFile]:
     """As a worker does: run by run, some at once."""
-    source = put(f"{prefix}a", zipped)
+    source = put(f"{prefix}archive.zip", zipped)  # no name that a member has, or a folder of one
     found = archives.read_archive(_Reader(source))
     lease: Any = SimpleNamespace(upload=SimpleNamespace(prefix=prefix), check=lambda: None)
     with ThreadPoolExecutor(3) as pool:
