@@ -115,7 +115,7 @@ def test_a_long_member_is_gone_on_with(api, started, lives, calls, method):
     deliver(event_of(key))
     assert member_rows() == ["T#000000"]
     hops = run(started)
-    assert hops >= 2 and lived.lived == hops + 1
+    assert hops >= (2 if method == zipfile.ZIP_DEFLATED else 1) and lived.lived == hops + 1
     shown = ok(api.get())
     digests = {file["filename"]: file["file_hash"] for file in shown["files"]}
     assert digests == {"big.bin": hashlib.sha256(data).hexdigest(), "small.txt": hashlib.sha256(b"x").hexdigest()}
