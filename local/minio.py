@@ -26,6 +26,7 @@ class MinIO:
 
     name = "minio"
     folder = "minio"
+    digests_by = "store"
 
     def __init__(self, data: DataFolder, ports: Ports) -> None:
         self._data = data

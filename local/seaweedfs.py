@@ -23,6 +23,7 @@ class SeaweedFS:
 
     name = "seaweedfs"
     folder = "s3"
+    digests_by = "reading"  # it takes twice as long to copy with a digest (docs/stores.md)
 
     def __init__(self, data: DataFolder, ports: Ports) -> None:
         self._data = data

@@ -152,6 +152,7 @@ class Stack:
             "REGISTRY_REQUEST_LIMIT_BYTES": "0",
             "REGISTRY_INLINE_LIMIT_BYTES": "0",
             "REGISTRY_WAIT_SECONDS": "0",
+            "REGISTRY_DIGESTS_BY": self.store.digests_by,
             # One process works here: a lease is only in the way after a crash, and a restart goes on within a minute.
             "REGISTRY_LEASE_SECONDS": "20",
             "REGISTRY_RECHECK_SECONDS": "15",

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from registry import settings
 from registry.errors import UnavailableError
 from registry.storage import copying, multiparts, objects, presigning
+from registry.storage import parts as parts_module
 from registry.storage.client import (
     ChecksumError,
     MultipartMissingError,
@@ -356,7 +357,7 @@ def test_copy_takes_no_metadata_along(store: str, prefix: str) -> None:
 def test_copy_in_parts(store: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As of what is larger than one copy may be."""
     monkeypatch.setattr(multiparts, "MAX_PART_BYTES", 6 * MIB)
-    monkeypatch.setattr(copying, "_COPY_PART", 5 * MIB)
+    monkeypatch.setattr(parts_module, "PART_BYTES", 5 * MIB)
     data = os.urandom(12 * MIB + 3)
     source = put(f"{prefix}a", data)
     copied = copying.copy_hashed(source, f"{prefix}b")

@@ -35,6 +35,7 @@ def _forget_everything() -> None:
     authentication.keys_of.cache_clear()
     client.forget_clients()
     copying.digest_method.cache_clear()
+    copying.checks_crcs.cache_clear()
     multiparts.lists_digests.cache_clear()
     claiming.claim_inbox.cache_clear()
     tasks.forget_client()

@@ -42,6 +42,12 @@ def test_authentication_is_one_of_two_words(value):
         read_settings({**LEAST, "REGISTRY_AUTHENTICATION": value})
 
 
+@pytest.mark.parametrize("value", ["read", "Store", ""])
+def test_who_tells_digests_is_one_of_two_words(value):
+    with pytest.raises(SettingsError, match="REGISTRY_DIGESTS_BY"):
+        read_settings({**LEAST, "REGISTRY_DIGESTS_BY": value})
+
+
 @pytest.mark.parametrize("name", ["REGISTRY_INBOX_PREFIX", "REGISTRY_ARCHIVES_PREFIX"])
 @pytest.mark.parametrize("value", ["", "no-slash", "/a/", "models/", "models/inbox/"])
 def test_a_prefix_that_would_meet_the_models_is_named(name, value):

@@ -60,6 +60,9 @@ class Settings:
     purge_after_seconds: int = 1_000
     # One PUT up to here; above, parts of this size, or larger ones where 10,000 parts would not do.
     part_bytes: int = 16 * MIB
+    # Who tells the SHA-256 of what is copied. "store": the store, where it can, so that no byte passes through a
+    # function. "reading": a function reads it while the store copies, quicker where the store is on the same machine.
+    digests_by: str = "store"
     # How many functions may unpack one archive side by side. 1: whoever is woken does all of it.
     unpack_shares: int = 8
     # Set before the functions' names, as the template does: "<prefix>receive_upload".
@@ -108,6 +111,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     settings = Settings(**values)  # type: ignore[arg-type]
     if settings.authentication not in ("authorizer", "off"):
         raise SettingsError(f"REGISTRY_AUTHENTICATION must be 'authorizer' or 'off', not {settings.authentication!r}")
+    if settings.digests_by not in ("store", "reading"):
+        raise SettingsError(f"REGISTRY_DIGESTS_BY must be 'store' or 'reading', not {settings.digests_by!r}")
     for name in ("inbox_prefix", "archives_prefix"):
         prefix = getattr(settings, name)
         if not prefix.endswith("/") or prefix.startswith(("/", settings.models_prefix)):

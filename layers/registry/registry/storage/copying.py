@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -24,10 +25,11 @@ from registry.storage.client import (
     s3,
     translate,
 )
+from registry.storage.multiparts import StoredPart
 from registry.storage.objects import CONTENT_TYPE, StoredObject
+from registry.storage.parts import collect, copies, new_multipart
 
 SMALL_BYTES = 5 * MIB  # below, reading and writing costs two calls, as a copy and a look at its digest do
-_COPY_PART = 1024 * MIB
 DigestMethod = Literal["part_copy", "copy", "read"]
 
 
@@ -44,60 +46,67 @@ class Copied:
     crc32: int | None
 
 
-def copy_hashed(source: StoredObject, key: str) -> Copied:
-    """Copies an object and tells its SHA-256: by the store while it copies where it can, else read once. Nothing is
-    left behind on an error. ObjectMissingError, ObjectChangedError: the source is not what it was."""
+def copy_hashed(
+    source: StoredObject, key: str, *, sha256: str | None = None, check: Callable[[], None] = lambda: None
+) -> Copied:
+    """Copies an object and tells its SHA-256: by the store while it copies where it can and is asked to, else read once
+    meanwhile. Nothing is left behind on an error: ObjectMissingError, ObjectChangedError if the source is not what it
+    was; ChecksumError if its SHA-256 is not `sha256`; what `check` raises, which is asked again and again."""
     if source.size < SMALL_BYTES:
         data = objects.read_range(source.key, 0, source.size, etag=source.etag)
-        digest = hashlib.sha256(data).hexdigest()
+        digest = _hold(key, hashlib.sha256(data).hexdigest(), sha256)
         return Copied(objects.put_object(key, data, sha256=digest), digest, isal_zlib.crc32(data))
-    method = digest_method() if source.size <= multiparts.MAX_PART_BYTES else "read"
-    if method == "part_copy":
-        return _copy_as_part(source, key)
-    if method == "copy":
+    told = _told_by_store(source.size)
+    if told == "part_copy":
+        return _copy_as_part(source, key, sha256)
+    if told == "copy":
         try:
-            return _copy_with_checksum(source, key)
+            return _copy_with_checksum(source, key, sha256)
         except DigestMissingError:  # not of this object: of the probe's copy it may just have kept the source's
             objects.delete_object(key)
-    digest, crc = hash_object(source)
-    return Copied(copy_plain(source, key), digest, crc)
+    return _copy_and_read(source, key, 0, source.size, sha256=sha256, check=check)
+
+
+def copy_range(
+    source: StoredObject, key: str, offset: int, length: int, *, crc32: int, check: Callable[[], None] = lambda: None
+) -> Copied:
+    """Makes an object of `length` bytes (5 MiB or more) of another, from `offset` on, if their CRC-32 is `crc32`: no
+    byte passes here where the store checks that and tells the SHA-256, else they are read once while it copies. Nothing
+    is left behind on an error, as with `copy_hashed`; ChecksumError."""
+    if _told_by_store(length) == "part_copy" and checks_crcs():
+        return _copy_checked_range(source, key, offset, length, crc32, check)
+    return _copy_and_read(source, key, offset, length, crc32=crc32, check=check)
 
 
 def copy_plain(source: StoredObject, key: str) -> str:
     """Copies an object whose digest is known already; the ETag."""
-    if source.size <= multiparts.MAX_PART_BYTES:
-        try:
-            answer = s3().copy_object(
-                Bucket=bucket(),
-                Key=key,
-                CopySource={"Bucket": bucket(), "Key": source.key},
-                CopySourceIfMatch=f'"{source.etag}"',
-                MetadataDirective="REPLACE",
-                ContentType=CONTENT_TYPE,
-                **encryption(),
-            )
-        except ClientError as error:
-            raise translate(error, source.key) from error
-        return answer["CopyObjectResult"]["ETag"].strip('"')
-    plan = multiparts.plan_parts(source.size, smallest=_COPY_PART)
-    multipart = multiparts.create_multipart(key)
+    if source.size > multiparts.MAX_PART_BYTES:
+        with new_multipart(key) as multipart, copies(source, key, multipart, 0, source.size) as started:
+            return multiparts.complete_multipart(key, multipart, collect(started))
     try:
-        parts = [
-            multiparts.copy_part(
-                source, key, multipart, number, offset=(number - 1) * plan.part_bytes, length=plan.length(number)
-            )
-            for number in range(1, plan.count + 1)
-        ]
-        return multiparts.complete_multipart(key, multipart, parts)
-    except BaseException:
-        multiparts.abort_multipart(key, multipart)
-        raise
+        answer = s3().copy_object(
+            Bucket=bucket(),
+            Key=key,
+            CopySource={"Bucket": bucket(), "Key": source.key},
+            CopySourceIfMatch=f'"{source.etag}"',
+            MetadataDirective="REPLACE",
+            ContentType=CONTENT_TYPE,
+            **encryption(),
+        )
+    except ClientError as error:
+        raise translate(error, source.key) from error
+    return answer["CopyObjectResult"]["ETag"].strip('"')
 
 
-def hash_object(source: StoredObject) -> tuple[str, int]:
-    """Reads an object once: its SHA-256 and CRC-32."""
+def hash_object(
+    source: StoredObject, offset: int = 0, length: int | None = None, *, check: Callable[[], None] = lambda: None
+) -> tuple[str, int]:
+    """Reads an object, or `length` bytes of it, once: SHA-256 and CRC-32."""
     digest, crc = hashlib.sha256(), 0
-    for chunk in objects.stream_range(source.key, 0, source.size, etag=source.etag):
+    wanted = source.size - offset if length is None else length
+    # One stream: reading ahead by ranges takes more of the processor, and is no quicker.
+    for chunk in objects.stream_range(source.key, offset, wanted, etag=source.etag):
+        check()
         digest.update(chunk)
         crc = isal_zlib.crc32(chunk, crc)
     return digest.hexdigest(), crc
@@ -106,30 +115,82 @@ def hash_object(source: StoredObject) -> tuple[str, int]:
 def digest_of(source: StoredObject) -> str:
     """An object's SHA-256: told by a copied part that is thrown away, where the store can, so that no byte passes
     here; else read."""
-    if not SMALL_BYTES <= source.size <= multiparts.MAX_PART_BYTES or digest_method() != "part_copy":
+    if source.size < SMALL_BYTES or _told_by_store(source.size) != "part_copy":
         return hash_object(source)[0]
+    return _digest_in_store(source, 0, source.size)
+
+
+def _digest_in_store(source: StoredObject, offset: int, length: int) -> str:
     scratch = f"{source.key}-digest"
     multipart = multiparts.create_multipart(scratch, checksum="SHA256")
     try:
-        part = multiparts.copy_part(source, scratch, multipart, 1)
+        part = multiparts.copy_part(source, scratch, multipart, 1, offset=offset, length=length)
     finally:
         multiparts.abort_multipart(scratch, multipart)
+    return _sha256_of(part)
+
+
+def has_to_read(size: int) -> bool:
+    """Whether `copy_hashed` has all bytes of an object of this size come here."""
+    return size >= SMALL_BYTES and _told_by_store(size) == "read"
+
+
+def _told_by_store(size: int) -> DigestMethod:
+    """How the store is to tell the digest of so many bytes: `read` if it can't, or shall not."""
+    return "read" if get_settings().digests_by == "reading" or size > multiparts.MAX_PART_BYTES else digest_method()
+
+
+def _sha256_of(part: StoredPart) -> str:
     return hex_of_base64(part.checksums["ChecksumSHA256"])
 
 
-def _copy_as_part(source: StoredObject, key: str) -> Copied:
+def _hold(key: str, told: str, expected: str | None) -> str:
+    if expected is not None and told != expected:
+        raise ChecksumError(key)
+    return told
+
+
+def _copy_and_read(
+    source: StoredObject,
+    key: str,
+    offset: int,
+    length: int,
+    *,
+    sha256: str | None = None,
+    crc32: int | None = None,
+    check: Callable[[], None],
+) -> Copied:
+    """The store copies while the same bytes are read here; it makes an object of the copy only if they are right."""
+    with new_multipart(key) as multipart, copies(source, key, multipart, offset, length, check=check) as started:
+        digest, crc = hash_object(source, offset, length, check=check)
+        parts = collect(started)
+        if crc32 is not None and crc != crc32:
+            raise ChecksumError(key)
+        _hold(key, digest, sha256)
+        return Copied(multiparts.complete_multipart(key, multipart, parts), digest, crc)
+
+
+def _copy_checked_range(
+    source: StoredObject, key: str, offset: int, length: int, crc32: int, check: Callable[[], None]
+) -> Copied:
+    with (
+        new_multipart(key, checksum="CRC32", whole=True) as multipart,
+        copies(source, key, multipart, offset, length, check=check) as started,
+    ):
+        digest = _digest_in_store(source, offset, length)
+        etag = multiparts.complete_multipart(key, multipart, collect(started), crc32=crc32)
+    return Copied(etag, digest, crc32)
+
+
+def _copy_as_part(source: StoredObject, key: str, sha256: str | None) -> Copied:
     """One part is the whole object, so the part's checksum is the object's digest."""
-    multipart = multiparts.create_multipart(key, checksum="SHA256")
-    try:
+    with new_multipart(key, checksum="SHA256") as multipart:
         part = multiparts.copy_part(source, key, multipart, 1)
-        etag = multiparts.complete_multipart(key, multipart, [part])
-    except BaseException:
-        multiparts.abort_multipart(key, multipart)
-        raise
-    return Copied(etag, hex_of_base64(part.checksums["ChecksumSHA256"]), None)
+        digest = _hold(key, _sha256_of(part), sha256)
+        return Copied(multiparts.complete_multipart(key, multipart, [part]), digest, None)
 
 
-def _copy_with_checksum(source: StoredObject, key: str) -> Copied:
+def _copy_with_checksum(source: StoredObject, key: str, sha256: str | None = None) -> Copied:
     try:
         answer: Any = s3().copy_object(
             Bucket=bucket(),
@@ -147,6 +208,9 @@ def _copy_with_checksum(source: StoredObject, key: str) -> Copied:
     digest = _recorded_digest(key)
     if digest is None:
         raise DigestMissingError(key)
+    if sha256 is not None and digest != sha256:
+        objects.delete_object(key)
+        raise ChecksumError(key)
     return Copied(etag, digest, None)
 
 
@@ -222,10 +286,6 @@ def _checks_crcs() -> bool:
 
 
 def _copy_checked(source: StoredObject, key: str, crc32: int) -> None:
-    multipart = multiparts.create_multipart(key, checksum="CRC32", whole=True)
-    try:
+    with new_multipart(key, checksum="CRC32", whole=True) as multipart:
         part = multiparts.copy_part(source, key, multipart, 1)
         multiparts.complete_multipart(key, multipart, [part], crc32=crc32)
-    except BaseException:
-        multiparts.abort_multipart(key, multipart)
-        raise

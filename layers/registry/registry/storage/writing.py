@@ -22,7 +22,8 @@ class ObjectWriter:
     def __init__(self, key: str, size: int) -> None:
         self._key = key
         self._part_bytes = multiparts.plan_parts(size, smallest=_SMALLEST_PART).part_bytes
-        self._buffer = bytearray()
+        self._waiting: list[bytes | memoryview] = []  # joined when a part is full: one copy of each byte
+        self._waiting_bytes = 0
         self._multipart: str | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._in_flight: list[Future[StoredPart]] = []
@@ -33,23 +34,33 @@ class ObjectWriter:
     def __enter__(self) -> ObjectWriter:
         return self
 
-    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+    def write(self, chunk: bytes) -> None:
         """Takes the next bytes; waits while enough parts are on their way."""
-        self._buffer += chunk
-        while len(self._buffer) > self._part_bytes:  # not >=: the last part must not be empty
-            self._send(bytes(memoryview(self._buffer)[: self._part_bytes]))
-            del self._buffer[: self._part_bytes]
+        rest: bytes | memoryview = chunk
+        while self._waiting_bytes + len(rest) > self._part_bytes:  # not >=: the last part must not be empty
+            room = self._part_bytes - self._waiting_bytes
+            self._waiting.append(memoryview(rest)[:room])
+            rest = memoryview(rest)[room:]
+            self._send(self._take())
+        if rest:
+            self._waiting.append(rest)
+            self._waiting_bytes += len(rest)
 
-    def finish(self) -> str:
-        """All is written and checked: the object's ETag."""
+    def finish(self, *, sha256: str | None = None) -> str:
+        """All is written and checked: the object's ETag. Where its `sha256` is known, it need not be made again."""
         if self._multipart is None:
-            etag = objects.put_object(self._key, bytes(self._buffer))
+            etag = objects.put_object(self._key, self._take(), sha256=sha256)
         else:
-            self._send(bytes(self._buffer))
+            self._send(self._take())
             self._collect(0)
             etag = multiparts.complete_multipart(self._key, self._multipart, self._parts)
         self._finished = True
         return etag
+
+    def _take(self) -> bytes:
+        body = b"".join(self._waiting)
+        self._waiting, self._waiting_bytes = [], 0
+        return body
 
     def _send(self, body: bytes) -> None:
         if self._multipart is None or self._pool is None:

@@ -4,26 +4,23 @@ from. Slower than `members`, so only where it may be needed."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Iterable
 
-from registry import archives, naming, records
+from registry import archives, naming
 from registry.archives import DEFLATED, Member, ResumableDecoder, State
 from registry.deadlines import Deadline
 from registry.errors import ArchiveError
 from registry.files import StoredFile
-from registry.hashing import StateError
+from registry.hashing import ResumableHash, StateError
 from registry.observability import count_bytes, get_logger
-from registry.records import MemberRow, UploadRow
 from registry.settings import MIB
-from registry.storage import copying, hashing, multiparts, objects
+from registry.storage import objects
 from registry.storage.appending import ResumableWriter
 from registry.storage.client import ChecksumError, MultipartMissingError
-from registry.storage.multiparts import StoredPart
 from registry.storage.objects import StoredObject
-from registry.uploads import members, specs
-from registry.uploads.leases import Lease, LeaseLostError
+from registry.uploads import long_copies, members
+from registry.uploads.leases import Lease
+from registry.uploads.long_copies import Progress
 
 _ALONE_BYTES = 32 * MIB  # what is larger is a run of its own, and resumed wherever that may help
 # As slow as a member is reckoned to be beside others, so that next to none is begun only to be dropped; and as quick as
@@ -31,8 +28,6 @@ _ALONE_BYTES = 32 * MIB  # what is larger is a run of its own, and resumed where
 _BYTES_A_SECOND = 4 * MIB
 _BYTES_A_SECOND_AT_BEST = 16 * MIB
 _SAVE_SECONDS = 30  # what a function that dies without a word costs its successor
-_COPY_PART = 32 * MIB  # small, as those that are under way have to end before the function does
-_COPIES_AT_ONCE = 4
 
 
 def plan_runs(due: Iterable[Member]) -> list[list[Member]]:
@@ -67,11 +62,8 @@ def refuse_endless(due: Iterable[Member], deadline: Deadline) -> None:
 
 def write_member(lease: Lease, source: StoredObject, member: Member, deadline: Deadline) -> StoredFile | None:
     """Makes a member an object, from where an earlier function stopped; None if there was no time for all of it."""
-    progress = _Progress(lease, source, member)
-    if member.method != DEFLATED and copying.checks_crcs():
-        file = _copy(progress, deadline)
-    else:
-        file = _decode(progress, deadline)
+    progress = _claim(lease, source, member)
+    file = (_decode if member.method == DEFLATED else _copy)(progress, member, deadline)
     if file is not None:
         count_bytes("BytesUnpacked", member.size)
     return file
@@ -81,69 +73,17 @@ def mark(lease: Lease, source: StoredObject, member: Member) -> None:
     """A member was dropped as the time was over: whoever begins it anew does so here."""
     get_logger().info("member dropped", path=member.path, size=member.size)
     if member.size > _ALONE_BYTES and archives.can_resume(member):
-        _Progress(lease, source, member)
+        _claim(lease, source, member)
 
 
-def forget(upload: UploadRow, number: int) -> None:
-    """A member is on record as done: what was noted on the way goes."""
-    MemberRow(upload.pk, specs.member_sk(number)).delete()
+def _claim(lease: Lease, source: StoredObject, member: Member) -> Progress:
+    return Progress(lease, source, naming.file_key(lease.upload.prefix, member.path), member.index)
 
 
-class _Progress:
-    """A member's row, of which this holder of the lease, and nobody before it, writes what is done."""
-
-    def __init__(self, lease: Lease, source: StoredObject, member: Member) -> None:
-        self.lease, self.source, self.member = lease, source, member
-        self.key = naming.file_key(lease.upload.prefix, member.path)
-        self.row = MemberRow(lease.upload.pk, specs.member_sk(member.index))
-        # Another share's fences are others: they matter only where two versions of this code picked differently.
-        free = MemberRow.pk.does_not_exist() | (MemberRow.share != lease.share) | (MemberRow.fence <= lease.fence)
-        actions = [MemberRow.share.set(lease.share), MemberRow.fence.set(lease.fence)]
-        if lease.upload.expires is not None:
-            actions.append(MemberRow.expires.set(int(lease.upload.expires)))
-        self._write(actions, free)
-
-    @property
-    def begun(self) -> str | None:
-        """The multipart of this very archive's member, if there is one."""
-        return self.row.multipart if self.row.etag == self.source.etag and self.row.key == self.key else None
-
-    def begin(self, multipart: str) -> None:
-        """Begins anew, with this multipart."""
-        if self.row.key and self.row.multipart:
-            multiparts.abort_multipart(self.row.key, self.row.multipart)
-        actions = [
-            MemberRow.etag.set(self.source.etag),
-            MemberRow.key.set(self.key),
-            MemberRow.multipart.set(multipart),
-            MemberRow.crcs.remove(),
-            MemberRow.state.remove(),
-        ]
-        try:
-            self._write(actions, self._ours)
-        except BaseException:
-            multiparts.abort_multipart(self.key, multipart)
-            raise
-
-    def save(self, state: str, *, crcs: str | None = None) -> None:
-        """Notes how far it is. LeaseLostError if somebody else goes on with it."""
-        self.lease.check()
-        self._write([MemberRow.state.set(state), *([MemberRow.crcs.set(crcs)] if crcs is not None else [])], self._ours)
-        self.lease.moved = True
-
-    @property
-    def _ours(self) -> Any:
-        return (MemberRow.share == self.lease.share) & (MemberRow.fence == self.lease.fence)
-
-    def _write(self, actions: Sequence[Any], condition: Any) -> None:
-        if not records.update_if(self.row, actions, condition):
-            raise LeaseLostError(self.lease.upload.upload_id)
-
-
-def _decode(progress: _Progress, deadline: Deadline) -> StoredFile | None:
+def _decode(progress: Progress, member: Member, deadline: Deadline) -> StoredFile | None:
     """By way of this function, part by part."""
-    lease, member, source = progress.lease, progress.member, progress.source
-    writer, decoder, consumed = _resume(progress) or _begin(progress)
+    lease, source = progress.lease, progress.source
+    writer, decoder, consumed = _resume(progress, member) or _begin(progress, member)
     saved, saved_at = 0, time.monotonic()
     with writer:
         length = member.compressed_size - consumed
@@ -169,8 +109,8 @@ def _decode(progress: _Progress, deadline: Deadline) -> StoredFile | None:
     return StoredFile(member.path, member.size, sha256, etag, decoder.crc32)
 
 
-def _resume(progress: _Progress) -> tuple[ResumableWriter, ResumableDecoder, int] | None:
-    row, member = progress.row, progress.member
+def _resume(progress: Progress, member: Member) -> tuple[ResumableWriter, ResumableDecoder, int] | None:
+    row = progress.row
     if progress.begun is None or row.state is None:
         return None
     try:
@@ -182,78 +122,25 @@ def _resume(progress: _Progress) -> tuple[ResumableWriter, ResumableDecoder, int
         return None
 
 
-def _begin(progress: _Progress) -> tuple[ResumableWriter, ResumableDecoder, int]:
-    writer = ResumableWriter(progress.key, progress.member.size)
+def _begin(progress: Progress, member: Member) -> tuple[ResumableWriter, ResumableDecoder, int]:
+    writer = ResumableWriter(progress.key, member.size)
     progress.begin(writer.multipart)
-    return writer, ResumableDecoder(progress.member), 0
+    return writer, ResumableDecoder(member), 0
 
 
-def _copy(progress: _Progress, deadline: Deadline) -> StoredFile | None:
-    """Inside the store, part by part, as it is stored plainly; read only to be hashed."""
-    lease, member, source = progress.lease, progress.member, progress.source
-    plan = multiparts.plan_parts(member.size, smallest=_COPY_PART)
-    parts = _copied_before(progress, plan)
-    if parts is None:
-        progress.begin(multiparts.create_multipart(progress.key, checksum="CRC32", whole=True))
-        parts = {}
-    multipart = progress.begun
-    assert multipart is not None
+def _copy(progress: Progress, member: Member, deadline: Deadline) -> StoredFile | None:
+    """Inside the store, as it is stored plainly; read only to be hashed."""
 
-    def copy(number: int) -> None:
-        lease.check()
-        if not deadline.passed:
-            offset = member.data_offset + (number - 1) * plan.part_bytes
-            parts[number] = multiparts.copy_part(
-                source, progress.key, multipart, number, offset=offset, length=plan.length(number)
-            )
-            lease.moved = True
-
-    with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
-        started = [pool.submit(copy, number) for number in range(1, plan.count + 1) if number not in parts]
-        try:
-            digest = hashing.hash_range(
-                source,
-                member.data_offset,
-                member.size,
-                state=progress.row.state,
-                until=_until(lease, deadline),
-                save=progress.save,
-            )
-            for future in started:
-                future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-    if digest is None or len(parts) < plan.count:
-        get_logger().info("member put off", path=member.path, copied=len(parts), parts=plan.count)
-        return None
-    lease.check()
-    try:
+    def check(digest: ResumableHash) -> None:
         if digest.crc32 != member.crc32:
-            raise ChecksumError
-        etag = multiparts.complete_multipart(
-            progress.key, multipart, [parts[number] for number in sorted(parts)], crc32=member.crc32
-        )
-    except ChecksumError:
-        raise ArchiveError(
-            f"{member.path} declares CRC-32 {member.crc32:08x} and has another: the archive is damaged",
-            code="archive_bad_crc",
-        ) from None
-    return StoredFile(member.path, member.size, digest.sha256, etag, member.crc32)
+            raise ChecksumError(progress.key)
 
-
-def _until(lease: Lease, deadline: Deadline) -> Callable[[], bool]:
-    def until() -> bool:
-        lease.check()
-        return deadline.passed
-
-    return until
-
-
-def _copied_before(progress: _Progress, plan: multiparts.PartPlan) -> dict[int, StoredPart] | None:
-    if progress.begun is None:
-        return None
     try:
-        found = multiparts.list_parts(progress.key, progress.begun)
-    except MultipartMissingError:
+        copied = long_copies.copy(progress, member.data_offset, member.size, deadline, crc32=member.crc32, check=check)
+    except ChecksumError:
+        raise members.wrong_crc(member) from None
+    if copied is None:
         return None
-    return {part.number: part for part in found if part.number <= plan.count and part.size == plan.length(part.number)}
+    etag, digest = copied
+    assert digest is not None
+    return StoredFile(member.path, member.size, digest.sha256, etag, member.crc32)

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import cache
+from threading import BoundedSemaphore
 
 from registry import naming, records
 from registry.catalog import publishing
 from registry.deadlines import Deadline
 from registry.files import StoredFile, find_requirements, parse_requirements
+from registry.hashing import ResumableHash
 from registry.observability import count_bytes, get_logger
 from registry.records import FILES_A_ROW, SpecRow, UploadRow
 from registry.settings import MIB
-from registry.storage import copying, objects
-from registry.storage.client import ObjectChangedError, ObjectMissingError
+from registry.storage import copying, multiparts, objects
+from registry.storage.client import ChecksumError, ObjectChangedError, ObjectMissingError
+from registry.storage.copying import Copied
 from registry.storage.objects import StoredObject
-from registry.uploads import ending, specs
+from registry.uploads import ending, long_copies, specs
 from registry.uploads.leases import OPEN, Lease, LeaseLostError
+from registry.uploads.long_copies import Progress
 from registry.uploads.specs import Result, Spec
 
 _AT_ONCE = 8
+_LONG_AT_ONCE = 2  # each has 32 MiB in memory
+_ALONE_BYTES = 64 * MIB
+_BYTES_A_SECOND = 16 * MIB  # read beside others; what needs longer than there is time for is noted down as it is done
 _RECORD_FILES = 20  # results written together; a large file's at once, as doing it again would cost more
 _RECORD_BYTES = 16 * MIB
 _REQUIREMENTS_BYTES = MIB
@@ -58,9 +66,10 @@ def _promote_row(lease: Lease, row: int, inbox: dict[int, StoredObject], deadlin
     listed = specs.specs_of(spec_row)
     results = specs.find_results(upload, row)
     fresh: dict[int, Result] = {}
+    begun: set[int] = set()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         started = {
-            pool.submit(_promote_file, lease, spec, inbox.get(spec.number), deadline): spec
+            pool.submit(_promote_file, lease, spec, inbox.get(spec.number), deadline, begun): spec
             for spec in listed
             if _is_due(spec, results.get(spec.number), inbox)
         }
@@ -73,6 +82,8 @@ def _promote_row(lease: Lease, row: int, inbox: dict[int, StoredObject], deadlin
                 specs.record(upload, row, fresh)
                 fresh = {}
     specs.record(upload, row, fresh)
+    for number in begun & results.keys():
+        long_copies.forget(upload, number)
     _record_row(lease, row, listed, results)
     if any(result.status != "verified" for result in results.values()):
         _reopen(upload)
@@ -109,26 +120,67 @@ def _is_due(spec: Spec, result: Result | None, inbox: dict[int, StoredObject]) -
     return spec.number in inbox or (spec.source is not None and result is None)
 
 
-def _promote_file(lease: Lease, spec: Spec, arrived: StoredObject | None, deadline: Deadline) -> Result | None:
-    """What became of a file; None if there was no time, or the object is another by now (its event comes)."""
+def _promote_file(
+    lease: Lease, spec: Spec, arrived: StoredObject | None, deadline: Deadline, begun: set[int]
+) -> Result | None:
+    """What became of a file; None if there was no time, or the object is another by now (its event comes). In `begun`
+    if there is a row of how far it is."""
     lease.check()
     if deadline.passed:
         return None
     if arrived is None:
-        return _copy_source(lease, spec)
+        return _copy_source(lease, spec, deadline, begun)
     if arrived.size != spec.size:
         return _refuse(arrived, "size_mismatch")
-    key = naming.file_key(lease.upload.prefix, spec.path)
     try:
-        copied = copying.copy_hashed(arrived, key)
+        copied = _copy(lease, spec, arrived, deadline, begun)
+    except ChecksumError:
+        return _refuse(arrived, "sha256_mismatch")
     except (ObjectChangedError, ObjectMissingError):
         return None
-    if spec.sha256 is not None and copied.sha256 != spec.sha256:
-        objects.delete_object(key)
-        return _refuse(arrived, "sha256_mismatch")
+    if copied is None:
+        return None
     count_bytes("BytesPromoted", spec.size)
     stored = StoredFile(spec.path, spec.size, copied.sha256, copied.etag, copied.crc32, spec.description)
     return Result("verified", stored)
+
+
+def _copy(lease: Lease, spec: Spec, source: StoredObject, deadline: Deadline, begun: set[int]) -> Copied | None:
+    """None if there was no time for all of it. ChecksumError: nothing is left of it."""
+    key = naming.file_key(lease.upload.prefix, spec.path)
+    if not (copying.has_to_read(source.size) and _is_long(lease, source.size, deadline)):
+        return copying.copy_hashed(source, key, sha256=spec.sha256, check=lease.check)
+
+    def check(digest: ResumableHash) -> None:
+        if spec.sha256 is not None and digest.sha256 != spec.sha256:
+            raise ChecksumError(key)
+
+    with _long():
+        if deadline.passed:
+            return None
+        progress = Progress(lease, source, key, spec.number)
+        begun.add(spec.number)
+        try:
+            copied = long_copies.copy(progress, 0, source.size, deadline, check=check)
+        except ChecksumError:
+            progress.abandon()
+            raise
+    if copied is None:
+        return None
+    etag, digest = copied
+    assert digest is not None
+    return Copied(etag, digest.sha256, digest.crc32)
+
+
+def _is_long(lease: Lease, size: int, deadline: Deadline) -> bool:
+    """Whether a file may outlast this function; after a hop in which nothing was done, any may."""
+    left = deadline.seconds_left
+    return left is not None and size > _ALONE_BYTES and (lease.hops > 0 or size > left * _BYTES_A_SECOND)
+
+
+@cache
+def _long() -> BoundedSemaphore:
+    return BoundedSemaphore(_LONG_AT_ONCE)
 
 
 def _refuse(arrived: StoredObject, code: str) -> Result:
@@ -139,15 +191,24 @@ def _refuse(arrived: StoredObject, code: str) -> Result:
     return Result("failed", code=code)
 
 
-def _copy_source(lease: Lease, spec: Spec) -> Result:
+def _copy_source(lease: Lease, spec: Spec, deadline: Deadline, begun: set[int]) -> Result | None:
     assert spec.source is not None and spec.sha256 is not None
-    key, etag, crc32 = spec.source
-    source = StoredObject(key, spec.size, etag)
+    source_key, source_etag, crc32 = spec.source
+    source = StoredObject(source_key, spec.size, source_etag)
+    key = naming.file_key(lease.upload.prefix, spec.path)
     try:
-        copy = copying.copy_plain(source, naming.file_key(lease.upload.prefix, spec.path))
+        if source.size <= multiparts.MAX_PART_BYTES:
+            etag = copying.copy_plain(source, key)
+        else:
+            progress = Progress(lease, source, key, spec.number)
+            begun.add(spec.number)
+            copied = long_copies.copy(progress, 0, source.size, deadline, read=False)
+            if copied is None:
+                return None
+            etag = copied[0]
     except (ObjectChangedError, ObjectMissingError):
         return Result("pending", code="source_gone")
-    return Result("verified", StoredFile(spec.path, spec.size, spec.sha256, copy, crc32, spec.description))
+    return Result("verified", StoredFile(spec.path, spec.size, spec.sha256, etag, crc32, spec.description))
 
 
 def _all_results(upload: UploadRow) -> Iterator[Result]:

@@ -17,7 +17,7 @@ from registry.records import FILES_A_ROW, ResultRow, UploadRow
 from registry.storage import copying, multiparts, objects
 from registry.storage.client import ObjectChangedError, ObjectMissingError
 from registry.storage.objects import StoredObject
-from registry.uploads import ending, long_members, members, promoting, sharing, specs
+from registry.uploads import ending, long_copies, long_members, members, promoting, sharing, specs
 from registry.uploads.leases import OPEN, Lease, LeaseLostError, ShareLease, TimedLease
 from registry.uploads.specs import Result
 
@@ -234,5 +234,5 @@ def _record(lease: Lease, fresh: dict[int, Result], resumed: set[int]) -> int:
         specs.record(lease.upload, row, results)
         lease.moved = True
     for number in resumed & fresh.keys():
-        long_members.forget(lease.upload, number)
+        long_copies.forget(lease.upload, number)
     return len(fresh)
