@@ -202,7 +202,7 @@ def run(sizes: str, python: str | None) -> Result:
             user_id = metadata.user_of(size)
             made = [filling.make_upload(user_id, place, numbers)[0] for place in reversed(range(size))]
             names = [(upload.model_id, upload.version) for upload in reversed(made)]
-            sides[OURS][size] = Side(server.url, user_id, names)
+            sides[OURS][size] = Side(f"http://127.0.0.1:{server.ports.api}", user_id, names)
             if python:
                 database, names = mlflow_database(python, size)
                 own = Path(folder) / f"mlflow-{size}"
