@@ -260,7 +260,7 @@ def test_dead_folder_is_whole_or_nothing(world: World, n: int) -> None:
 
 # -- update -----------------------------------------------------------------------------------------------------------
 
-LAST_UPDATE = 24
+LAST_UPDATE = 80
 
 
 @every(LAST_UPDATE)
