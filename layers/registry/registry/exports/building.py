@@ -33,6 +33,8 @@ def find_or_build(row: VersionRow) -> str:
         builder = ArchiveRow.find(f"Z#{row.upload_id}")
         if builder is None or builder.lease_until < time.time():
             if started and builder is not None and builder.lease_until == 0 and builder.fence != fence:
+                if objects.find_object(key) is not None:
+                    break  # built since it was looked for
                 raise UnavailableError("The ZIP could not be built: try again later", code="archive_failed")
             if not started:
                 fence = builder.fence if builder is not None else None
