@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from registry import exports
-from registry.deadlines import seconds_left
+from registry.deadlines import deadline_of
 from registry.observability import worker
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> None:
     """Builds it, unless somebody does or has; what there is no time for is left to a successor."""
     with worker("build_archive", context):
-        exports.build_archive(event, seconds=seconds_left(context))
+        exports.build_archive(event, deadline_of(context))

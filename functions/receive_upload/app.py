@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from registry.deadlines import deadline_of
 from registry.observability import worker
 from registry.uploads import receiving
 
@@ -11,4 +12,4 @@ from registry.uploads import receiving
 def lambda_handler(event: dict[str, Any], context: Any) -> None:
     """Works on what the event names; raises where it should come again."""
     with worker("receive_upload", context):
-        receiving.receive(event, receiving.deadline_of(context))
+        receiving.receive(event, deadline_of(context))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import secrets
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore.client
 import pytest
 from isal import isal_zlib
 from registry import archives
@@ -124,6 +126,30 @@ def test_a_store_that_checks_makes_no_archive_that_is_not_the_one_that_was_meant
     assert objects.find_object(key) is None
 
 
+def test_a_part_carries_a_crc32_only_where_one_was_announced(store: str, prefix: str, monkeypatch: Any) -> None:
+    """AWS refuses any other: `Checksum Type mismatch occurred, expected checksum Type: null, actual ... crc32`."""
+    content, _ = put(prefix, 12 * MIB, 12 * MIB, 12 * MIB)
+    if not copying.checks_crcs():
+        pytest.skip(f"{store} is not asked to check")
+    announced: dict[str, str | None] = {}
+    sent: list[str | None] = []
+    real = botocore.client.BaseClient._make_api_call
+
+    def call(client: Any, operation: str, arguments: Any) -> Any:
+        answer = real(client, operation, arguments)
+        if operation == "CreateMultipartUpload":
+            announced[answer["UploadId"]] = arguments.get("ChecksumAlgorithm")
+        if operation == "UploadPart" and "ChecksumCRC32" in arguments:
+            sent.append(announced[arguments["UploadId"]])
+        return answer
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+    assemble(content, f"{prefix}archive.zip")
+    assert len(announced) == 3  # the archive's, and two that are made first
+    assert len(sent) == 4
+    assert set(sent) == {"CRC32"}
+
+
 def test_a_file_that_is_not_what_it_was_gets_into_no_archive(store: str, prefix: str) -> None:
     content, _ = put(prefix, 6 * MIB, 12 * MIB)
     # The first is read, the second copied: moto copies parts whatever they were expected to be.
@@ -216,7 +242,8 @@ def test_of_files_whose_crc32_nobody_knows_no_byte_passes_here_where_the_store_t
     sizes = [30 * MIB, 7 * MIB, 12 * MIB, 1000]
     content, data = put(prefix, *sizes)
     files = [
-        StoredFile(source.key.removeprefix(prefix), source.size, "0" * 64, source.etag) for source in content.objects
+        StoredFile(source.key.removeprefix(prefix), source.size, hashlib.sha256(each).hexdigest(), source.etag)
+        for source, each in zip(content.objects, data, strict=True)
     ]
     row = VersionRow(
         *records.version_key(user_id, "m", "v1"),

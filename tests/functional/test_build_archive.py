@@ -301,3 +301,31 @@ def test_a_small_version_deleted_while_it_is_built_leaves_no_archive(api, monkey
     monkeypatch.setattr(building, "plan_version", plan_then_delete)
     build(user_id="alice", model_id="m", version="v1")
     assert objects() == {}
+
+
+def test_a_version_deleted_between_two_builders_leaves_nothing(large_version, started, one_part_each):
+    build(user_id="alice", model_id="m", version="v1")
+    (_, event) = started.pop()
+    ok(large_version.delete())
+    ok(large_version.folder(FILES))  # another one of the same name
+    build(**event)
+    assert started == archives() == multiparts() == []
+
+
+def test_a_zip_that_is_done_between_two_looks_is_no_failure(api, monkeypatch):
+    from registry import exports, tasks
+    from registry.catalog import reading
+    from registry.records import ArchiveRow
+
+    ok(api.folder(FILES))
+    asked = []
+    find = ArchiveRow.find.__func__
+
+    def build_then_find(cls, *key):
+        if asked:
+            build(**asked[0])
+        return find(cls, *key)
+
+    monkeypatch.setattr(tasks, "start_function", lambda name, event: asked.append(event))
+    monkeypatch.setattr(ArchiveRow, "find", classmethod(build_then_find))
+    assert exports.find_or_build(reading.get_version("alice", "m", "v1")) == archives()[0]

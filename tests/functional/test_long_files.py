@@ -19,8 +19,9 @@ KEY = "models/alice/m/v1/big.bin"
 @pytest.fixture
 def looks(monkeypatch):
     """`looks(8)`: from now on a function may look at the clock 8 times; the store tells no digests."""
+    from registry import deadlines
     from registry.storage import copying, parts
-    from registry.uploads import promoting, receiving
+    from registry.uploads import promoting
 
     monkeypatch.setattr(copying, "digest_method", lambda: "read")
     monkeypatch.setattr(promoting, "_ALONE_BYTES", MIB)
@@ -38,7 +39,7 @@ def looks(monkeypatch):
                 self.left -= 1
                 return self.left < 0
 
-        monkeypatch.setattr(receiving, "Deadline", Life)
+        monkeypatch.setattr(deadlines, "Deadline", Life)
 
     return begin
 

@@ -45,12 +45,13 @@ class Lives:
 @pytest.fixture
 def lives(monkeypatch) -> Callable[[int], Lives]:
     """`lives(50)`: from now on a function may look at the clock 50 times; members of more than 1 MiB are long."""
+    from registry import deadlines
     from registry.storage import parts
-    from registry.uploads import long_members, receiving
+    from registry.uploads import long_members
 
     def begin(looks: int) -> Lives:
         made = Lives(looks)
-        monkeypatch.setattr(receiving, "Deadline", made)
+        monkeypatch.setattr(deadlines, "Deadline", made)
         monkeypatch.setattr(long_members, "_ALONE_BYTES", MIB)
         monkeypatch.setattr(parts, "PART_BYTES", 10 * MIB)
         return made
@@ -257,7 +258,7 @@ def test_a_member_that_took_longer_than_reckoned_is_dropped_and_begun_so_that_it
 
 
 def test_a_reserve_is_kept_of_short_lives_too():
-    from registry.uploads import receiving
+    from registry.deadlines import deadline_of
 
     class Context:
         def __init__(self, seconds: float) -> None:
@@ -267,10 +268,10 @@ def test_a_reserve_is_kept_of_short_lives_too():
             return int(self._seconds * 1000)
 
     for seconds, left in ((900, 870), (90, 60), (20, 40 / 3), (3, 2)):
-        deadline = receiving.deadline_of(Context(seconds))
+        deadline = deadline_of(Context(seconds))
         assert deadline.seconds_left == pytest.approx(left, abs=0.1)
         assert deadline.whole == pytest.approx(left, abs=0.1)
         assert not deadline.passed and not deadline.over
-    dead = receiving.deadline_of(Context(0))
+    dead = deadline_of(Context(0))
     assert dead.passed and dead.over
-    assert receiving.deadline_of(None).seconds_left is None
+    assert deadline_of(None).seconds_left is None

@@ -41,8 +41,9 @@ def test_workers_that_get_nothing_done_end_the_upload(api, started, no_time, kin
 
 
 def test_workers_that_each_get_something_done_go_on_beyond_lambdas_bound(api, started, monkeypatch):
+    from registry import deadlines
     from registry.uploads import members as member_files
-    from registry.uploads import receiving, unpacking
+    from registry.uploads import unpacking
 
     class OneMember:
         """Time enough for one member."""
@@ -62,7 +63,7 @@ def test_workers_that_each_get_something_done_go_on_beyond_lambdas_bound(api, st
     data = make_zip(members)
     upload = ok(api.start(archive={"size": len(data)}), 201)
     event = event_of(send(upload["archive"], data))
-    monkeypatch.setattr(receiving, "Deadline", OneMember)
+    monkeypatch.setattr(deadlines, "Deadline", OneMember)
     monkeypatch.setattr(unpacking, "_AT_ONCE", 1)
     monkeypatch.setattr(member_files, "plan_runs", lambda members: [[member] for member in members])
     deliver(event)

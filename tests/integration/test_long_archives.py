@@ -42,12 +42,13 @@ class Life:
 
 @pytest.fixture
 def lives(world: World, monkeypatch: pytest.MonkeyPatch) -> type[Life]:
+    from registry import deadlines
     from registry.archives import resuming
     from registry.storage import copying, hashing, parts
-    from registry.uploads import long_members, receiving
+    from registry.uploads import long_members
 
     copying.checks_crcs()  # the probe is not among the calls that are counted
-    monkeypatch.setattr(receiving, "Deadline", Life)
+    monkeypatch.setattr(deadlines, "Deadline", Life)
     monkeypatch.setattr(long_members, "_ALONE_BYTES", MIB)
     monkeypatch.setattr(parts, "PART_BYTES", 5 * MIB)
     monkeypatch.setattr(hashing, "_RANGE_BYTES", 4 * MIB)

@@ -699,7 +699,8 @@ def test_policies_are_enough_for_work_that_is_handed_over(recorder: Recorder, no
 def test_policies_are_enough_for_archives_that_outlast_a_function(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch, no_time: Callable[[], Any]
 ):
-    from registry.uploads import long_members, receiving, sharing
+    from registry import deadlines
+    from registry.uploads import long_members, sharing
 
     from tests.functional.test_long_members import Lives, content
 
@@ -716,7 +717,7 @@ def test_policies_are_enough_for_archives_that_outlast_a_function(
         upload = recorder.http("start_upload", 201, json_body={**NEW, **announced})
         event = put(upload, "archive", data)
         with monkeypatch.context() as patch:
-            patch.setattr(receiving, "Deadline", Lives(60))
+            patch.setattr(deadlines, "Deadline", Lives(60))
             recorder.event("receive_upload", event)
             if version == "v2":
                 recorder.event(*recorder.started.pop(0))

@@ -5,13 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-_RESERVE_SECONDS = 30  # of a function's life: for what is in flight when it is time to stop
-
-
-def seconds_left(context: Any) -> float | None:
-    """How long a worker may work in this invocation; at least a little."""
-    milliseconds = getattr(context, "get_remaining_time_in_millis", None)
-    return None if milliseconds is None else max(1.0, milliseconds() / 1000 - _RESERVE_SECONDS)
+_RESERVE_SECONDS = 30  # of a function's life: for what is in flight when it is time to stop, and for the handing over
+_RESERVE_SHARE = 1 / 3  # of a short life
+_GRACE_SHARE = 2 / 3  # of the reserve: for what is in flight
 
 
 class OutOfTimeError(Exception):
@@ -48,3 +44,13 @@ class Deadline:
     def over(self) -> bool:
         """Whether it is time to drop what is under way; never, where no grace is known."""
         return self.grace_left == 0
+
+
+def deadline_of(context: Any) -> Deadline:
+    """How long a worker may work in this invocation."""
+    milliseconds = getattr(context, "get_remaining_time_in_millis", None)
+    if milliseconds is None:
+        return Deadline(None)
+    life = milliseconds() / 1000
+    reserve = min(_RESERVE_SECONDS, life * _RESERVE_SHARE)
+    return Deadline(life - reserve, grace=reserve * _GRACE_SHARE, whole=life - reserve)

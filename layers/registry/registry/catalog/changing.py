@@ -22,12 +22,14 @@ _TRIES = 16
 def remember_crcs(row: VersionRow, stored: list[StoredFile]) -> None:
     """Writes down the CRC-32 of files that had none, so that they are read for it only once. Nothing else of a
     published file ever changes."""
+    if not stored:
+        return
     by_path = {file.path: file for file in stored}
     inline = [by_path.get(file.path, file).pack() for file in reading.inline_files(row)]
     same = (VersionRow.status == "ready") & (VersionRow.upload_id == row.upload_id)
     if not records.update_if(row, [VersionRow.files.set(inline)], same) or len(inline) == row.file_count:
         return
-    for manifest in ManifestRow.query(f"F#{row.upload_id}", consistent_read=True):
+    for manifest in reading.manifest_rows(row, first=min(by_path), last=max(by_path)):
         files = [StoredFile.unpack(packed) for packed in manifest.files]
         if any(file.crc32 is None and file.path in by_path for file in files):
             packed = [by_path.get(file.path, file).pack() for file in files]

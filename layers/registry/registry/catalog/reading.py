@@ -237,20 +237,23 @@ def iter_files(row: VersionRow, *, after: str | None = None) -> Iterator[StoredF
     if len(inline) == row.file_count:
         yield from (file for file in inline if after is None or file.path > after)
         return
-    pk = f"F#{row.upload_id}"
-    condition = None
-    if after is not None:
-        first = next(
-            iter(
-                ManifestRow.query(pk, ManifestRow.sk <= after, scan_index_forward=False, limit=1, consistent_read=True)
-            ),
-            None,
-        )
-        condition = ManifestRow.sk >= (first.sk if first is not None else after)
-    for manifest in ManifestRow.query(pk, condition, consistent_read=True, page_size=10):
+    for manifest in manifest_rows(row, first=after):
         for packed in manifest.files:
             if after is None or packed[0] > after:
                 yield StoredFile.unpack(packed)
+
+
+def manifest_rows(row: VersionRow, *, first: str | None = None, last: str | None = None) -> Iterator[ManifestRow]:
+    """The rows that hold the files from one path to another, both included."""
+    pk = f"F#{row.upload_id}"
+    condition = None
+    if first is not None:
+        holding = ManifestRow.query(
+            pk, ManifestRow.sk <= first, scan_index_forward=False, limit=1, consistent_read=True
+        )
+        first = next((found.sk for found in holding), first)
+        condition = ManifestRow.sk >= first if last is None else ManifestRow.sk.between(first, last)
+    yield from ManifestRow.query(pk, condition, consistent_read=True, page_size=10)
 
 
 def find_file(row: VersionRow, path: str) -> StoredFile:

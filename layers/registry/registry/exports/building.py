@@ -33,6 +33,8 @@ def find_or_build(row: VersionRow) -> str:
         builder = ArchiveRow.find(f"Z#{row.upload_id}")
         if builder is None or builder.lease_until < time.time():
             if started and builder is not None and builder.lease_until == 0 and builder.fence != fence:
+                if objects.find_object(key) is not None:
+                    break  # built since it was looked for
                 raise UnavailableError("The ZIP could not be built: try again later", code="archive_failed")
             if not started:
                 fence = builder.fence if builder is not None else None
@@ -46,11 +48,13 @@ def find_or_build(row: VersionRow) -> str:
     return key
 
 
-def build_archive(event: dict[str, Any], *, seconds: float | None = None) -> None:
-    """Builds a version's ZIP in the store, unless somebody does or has. What there are no `seconds` for is left to a
+def build_archive(event: dict[str, Any], deadline: Deadline | None = None) -> None:
+    """Builds a version's ZIP in the store, unless somebody does or has. What there is no time for is left to a
     successor."""
     row = VersionRow.find(*records.version_key(event["user_id"], event["model_id"], event["version"]))
     if row is None or row.status != "ready" or event.get("upload_id") not in (None, row.upload_id):
+        if "upload_id" in event:
+            _leave(event)
         return
     builder = Builder(row.upload_id)
     if not builder.acquire(after=event.get("after")):
@@ -61,7 +65,7 @@ def build_archive(event: dict[str, Any], *, seconds: float | None = None) -> Non
             return
         work_row(row).save()
         try:
-            _build(row, key, builder, Deadline(seconds))
+            _build(row, key, builder, deadline or Deadline(None))
         except OutOfTimeError as stopped:
             if builder.hand_over(stopped.done):
                 tasks.start_function("build_archive", {**event, "upload_id": row.upload_id, "after": builder.fence})
@@ -74,6 +78,15 @@ def build_archive(event: dict[str, Any], *, seconds: float | None = None) -> Non
                 raise
     if not _is_there(row):
         objects.delete_object(key)  # deleted meanwhile, and its archive with it: this one came later
+
+
+def _leave(event: dict[str, Any]) -> None:
+    """A successor finds its version deleted: what was begun goes now, not when the sweep drops it."""
+    key = naming.archive_key(event["user_id"], event["model_id"], event["version"], event["upload_id"])
+    builder = Builder(event["upload_id"])
+    if builder.acquire(after=event.get("after")):
+        with builder:
+            _forget(key, builder)
 
 
 def _is_there(row: VersionRow) -> bool:

@@ -12,11 +12,14 @@ from registry.catalog import changing, reading
 from registry.deadlines import Deadline
 from registry.files import StoredFile
 from registry.records import VersionRow, WorkRow
-from registry.settings import get_settings
+from registry.settings import MIB, get_settings
 from registry.storage import assembling, copying, objects
+from registry.storage.client import ChecksumError
 from registry.storage.objects import StoredObject
 
-_CRCS_AT_ONCE = 8  # files that are looked at before their CRCs are written down
+# Files that are looked at before their CRCs are written down: so many, and no more bytes (or one file), as a builder
+# does not stop in between.
+_CRCS_AT_ONCE, _CRC_BYTES_AT_ONCE = 8, 32 * 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +83,35 @@ def _source(row: VersionRow, file: StoredFile) -> StoredObject:
 def _with_crcs(row: VersionRow, stored: list[StoredFile], deadline: Deadline) -> list[StoredFile]:
     missing = [file for file in stored if file.crc32 is None]
     found: list[StoredFile] = []
-    for start in range(0, len(missing), _CRCS_AT_ONCE):
+    for files in _batches(missing):
         if deadline.passed:
             raise OutOfTimeError(len(stored) - len(missing) + len(found))
-        batch = _find_crcs(row, missing[start : start + _CRCS_AT_ONCE])
+        batch = _find_crcs(row, files)
         changing.remember_crcs(row, batch)
         found += batch
     by_path = {file.path: file for file in found}
     return [by_path.get(file.path, file) for file in stored]
 
 
+def _batches(files: list[StoredFile]) -> Iterator[list[StoredFile]]:
+    batch: list[StoredFile] = []
+    for file in files:
+        if batch and (len(batch) >= _CRCS_AT_ONCE or sum(each.size for each in batch) + file.size > _CRC_BYTES_AT_ONCE):
+            yield batch
+            batch = []
+        batch.append(file)
+    if batch:
+        yield batch
+
+
 def _find_crcs(row: VersionRow, files: list[StoredFile]) -> list[StoredFile]:
     """By the store while it copies, where it can; small files, and all where it can't, are read."""
 
     def read(file: StoredFile) -> StoredFile:
-        return replace(file, crc32=copying.hash_object(_source(row, file))[1])
+        sha256, crc32 = copying.hash_object(_source(row, file))
+        if sha256 != file.sha256:
+            raise ChecksumError(file.path)  # it was read wrong: remembered, no ZIP would ever be right
+        return replace(file, crc32=crc32)
 
     large = [file for file in files if file.size >= archives.MIN_PART_BYTES]
     found: list[StoredFile] = []

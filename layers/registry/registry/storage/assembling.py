@@ -89,7 +89,11 @@ def complete(key: str, multipart: str, parts: Sequence[StoredPart], *, crc32: in
     if copying.checks_crcs():
         multiparts.complete_multipart(key, multipart, ordered, crc32=crc32)
     else:
-        multiparts.complete_multipart(key, multipart, [replace(part, checksums={}) for part in ordered])
+        multiparts.complete_multipart(key, multipart, _plain(ordered))
+
+
+def _plain(parts: Sequence[StoredPart]) -> list[StoredPart]:
+    return [replace(part, checksums={}) for part in parts]
 
 
 class _Work:
@@ -137,11 +141,14 @@ class _Work:
     def _make_object(self, made: Made) -> StoredObject:
         key = f"{self._place}{next(self._names)}"
         self.scratch.append(key)
-        multipart = multiparts.create_multipart(key)
+        # AWS takes no part with a CRC-32 where none was announced; MinIO copies none into where one was.
+        checked = copying.checks_crcs()
+        multipart = multiparts.create_multipart(key, checksum="CRC32" if checked else None)
         try:
             parts = [self._make(key, multipart, number, part) for number, part in enumerate(made.parts, 1)]
-            plain = [replace(part, checksums={}) for part in parts]
-            return StoredObject(key, made.size, multiparts.complete_multipart(key, multipart, plain))
+            if not checked:
+                parts = _plain(parts)
+            return StoredObject(key, made.size, multiparts.complete_multipart(key, multipart, parts))
         except BaseException:
             multiparts.abort_multipart(key, multipart)
             raise

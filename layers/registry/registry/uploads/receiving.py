@@ -15,20 +15,6 @@ from registry.storage import objects
 from registry.uploads import inbox, waking, working
 from registry.uploads.leases import OPEN
 
-_RESERVE_SECONDS = 30  # of a function's life: for what is in flight when it is time to stop, and for the handing over
-_RESERVE_SHARE = 1 / 3  # of a short life
-_GRACE_SHARE = 2 / 3  # of the reserve: for what is in flight
-
-
-def deadline_of(context: Any) -> Deadline:
-    """How long a worker may work in this invocation."""
-    milliseconds = getattr(context, "get_remaining_time_in_millis", None)
-    if milliseconds is None:
-        return Deadline(None)
-    life = milliseconds() / 1000
-    reserve = min(_RESERVE_SECONDS, life * _RESERVE_SHARE)
-    return Deadline(life - reserve, grace=reserve * _GRACE_SHARE, whole=life - reserve)
-
 
 def receive(event: dict[str, Any], deadline: Deadline) -> None:
     """An S3 event, straight or by EventBridge, or one of our own: `{"upload_id": …}`, with `share` for one share of an
