@@ -42,13 +42,13 @@ class Life:
 
 @pytest.fixture
 def lives(world: World, monkeypatch: pytest.MonkeyPatch) -> type[Life]:
-    from registry.storage import copying, hashing
+    from registry.storage import copying, hashing, parts
     from registry.uploads import long_members, receiving
 
     copying.checks_crcs()  # the probe is not among the calls that are counted
     monkeypatch.setattr(receiving, "Deadline", Life)
     monkeypatch.setattr(long_members, "_ALONE_BYTES", MIB)
-    monkeypatch.setattr(long_members, "_COPY_PART", 5 * MIB)
+    monkeypatch.setattr(parts, "PART_BYTES", 5 * MIB)
     monkeypatch.setattr(hashing, "_RANGE_BYTES", 4 * MIB)
     return Life
 
@@ -87,7 +87,7 @@ LAST_LONG = 110  # some 75; threads differ
 
 @every(LAST_LONG)
 def test_dead_work_on_long_members_is_gone_on_with(world: World, lives: type[Life], n: int) -> None:
-    lives.looks = 30
+    lives.looks = 55  # enough for the 16 MiB after which the state of a member is saved first
     event = begin(world, ZIPPED)
 
     def work() -> None:
