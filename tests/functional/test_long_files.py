@@ -29,7 +29,7 @@ def looks(monkeypatch):
 
     def begin(count: int) -> None:
         class Life:
-            seconds_left, whole = 0.0, 1.0
+            seconds_left, whole, over = 0.0, 1.0, False
 
             def __init__(self, seconds: float | None, **_: Any) -> None:
                 self.left = count
@@ -158,3 +158,65 @@ def test_bytes_that_are_there_are_copied_over_several_lives_and_not_read(api, st
     assert calls["UploadPartCopy", KEY.replace("v1", "v2")] == 7
     assert calls["GetObject", KEY] == 0
     assert (multiparts(), rows()) == ([], [])
+
+
+def test_a_long_file_that_was_refused_before_is_gone_on_with(api, started, looks, calls):
+    """What is on record of the first one is not what became of the second."""
+    from registry.storage.client import s3
+
+    data = os.urandom(SIZE)
+    _, key = arrive(api, data[:-1] + b"!", sha256=hashlib.sha256(data).hexdigest())
+    deliver(event_of(key))
+    assert key not in objects("")
+    calls.clear()
+    s3().put_object(Bucket=BUCKET, Key=key, Body=data)
+    looks(8)
+    deliver(event_of(key))
+    assert rows() == ["T#000000"]
+    run(started)
+    assert ok(api.get())["files"][0]["file_hash"] == hashlib.sha256(data).hexdigest()
+    assert calls["CreateMultipartUpload", KEY] == 1
+    assert calls["UploadPartCopy", KEY] == 7
+    assert (multiparts(), rows()) == ([], [])
+
+
+def test_a_file_that_took_longer_than_reckoned_is_dropped_and_gone_on_with(api, started, looks, calls, monkeypatch):
+    from registry.uploads import promoting, receiving
+
+    data = os.urandom(SIZE)
+    _, key = arrive(api, data)
+    looks(2)
+    monkeypatch.setattr(receiving.Deadline, "seconds_left", 1_000.0)
+    monkeypatch.setattr(receiving.Deadline, "over", True)
+    deliver(event_of(key))
+    assert rows() == ["T#000000"]
+    assert calls["CompleteMultipartUpload", KEY] == 0
+    assert KEY not in multiparts()
+    looks(8)
+    monkeypatch.setattr(promoting, "_is_long", lambda *_: False)
+    run(started)
+    assert ok(api.get())["files"][0]["file_hash"] == hashlib.sha256(data).hexdigest()
+    assert calls["CreateMultipartUpload", KEY] == 2
+    assert (multiparts(), rows()) == ([], [])
+
+
+def test_a_source_that_vanishes_leaves_nothing_of_its_copy(api, started, looks, calls, monkeypatch):
+    from registry.storage import multiparts as stored_multiparts
+    from registry.storage.client import s3
+
+    data = os.urandom(SIZE)
+    digest = hashlib.sha256(data).hexdigest()
+    _, key = arrive(api, data, sha256=digest)
+    deliver(event_of(key))
+    started.clear()
+    monkeypatch.setattr(stored_multiparts, "MAX_PART_BYTES", 10 * MIB)
+    upload = ok(api.start(version="v2", files=[{"path": "big.bin", "size": SIZE, "sha256": digest}]), 201)
+    looks(4)
+    started.clear()
+    deliver({"upload_id": upload["upload_id"]})
+    assert KEY.replace("v1", "v2") in multiparts()
+    s3().delete_object(Bucket=BUCKET, Key=KEY)
+    run(started)
+    (file,) = ok(api.upload(upload["upload_id"]))["files"]
+    assert (file["status"], file["code"]) == ("pending", "source_gone")
+    assert (KEY.replace("v1", "v2") in multiparts(), rows()) == (False, [])

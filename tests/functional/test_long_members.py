@@ -257,6 +257,42 @@ def test_a_member_that_took_longer_than_reckoned_is_dropped_and_begun_so_that_it
     assert member_rows() == [] and multiparts() == []
 
 
+def test_a_member_that_gets_no_further_ends_its_upload(api, started, lives, calls):
+    """What was found on record is no progress, however often it is saved."""
+    upload, key = long_upload(api, content(40 * MIB))
+    lived = lives(60)
+    deliver(event_of(key))
+    lived.looks = 2
+    run(started)
+    now = ok(api.upload(upload["upload_id"]))
+    assert (now["status"], now["code"]) == ("failed", "no_progress")
+    assert lived.lived == 6
+    assert (member_rows(), multiparts(), objects()) == ([], [], {})
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_the_digest_of_a_long_archive_is_read_over_several_lives(api, started, lives, calls, monkeypatch, right):
+    from registry.storage import copying
+
+    monkeypatch.setattr(copying, "digest_method", lambda: "read")
+    data = content(100 * MIB)
+    zipped = make_zip({"big.bin": data}, method=zipfile.ZIP_STORED)
+    digest = hashlib.sha256(zipped).hexdigest() if right else "0" * 64
+    upload = ok(api.start(version="v1", archive={"size": len(zipped), "sha256": digest}), 201)
+    key = put(upload, zipped)
+    lived = lives(3)
+    deliver(event_of(key))
+    assert (lived.lived, len(started)) == (1, 1)
+    assert calls["CreateMultipartUpload", "models/alice/m/v1/big.bin"] == 0
+    before = calls["GetObject", key]
+    run(started)
+    now = ok(api.upload(upload["upload_id"]))
+    assert (now["status"], now["code"]) == (("ready", None) if right else ("failed", "sha256_mismatch"))
+    assert before < 7
+    assert lived.lived >= 3
+    assert (member_rows(), multiparts()) == ([], [])
+
+
 def test_a_reserve_is_kept_of_short_lives_too():
     from registry.deadlines import deadline_of
 

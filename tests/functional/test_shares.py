@@ -271,3 +271,22 @@ def test_a_folder_is_unpacked_by_its_own_request(api, started):
     ok(api.folder(ZIPPED, version="v1"))
     assert started == [] and share_rows() == []
     verify(api)
+
+
+def test_a_renewal_that_is_late_takes_nothing_back(api, started):
+    """The thread that renews a lease may be on its way while its holder gives it up, and a successor starts at once."""
+    from registry.uploads import leases
+    from registry.uploads.leases import Lease, ShareLease
+
+    upload, event = begin(api)
+    deliver(event)
+    share = ShareLease.acquire_share(upload["upload_id"], 0)
+    assert share is not None and share._set_lease(leases.first_lease())
+    assert share.end()
+    assert not share._set_lease(leases.first_lease())
+    assert ShareLease.acquire_share(upload["upload_id"], 0) is not None
+    lease = Lease.acquire(upload["upload_id"])
+    assert lease is not None and lease._set_lease(leases.first_lease())
+    assert lease.release()
+    assert not lease._set_lease(leases.first_lease())
+    assert Lease.acquire(upload["upload_id"]) is not None

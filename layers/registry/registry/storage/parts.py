@@ -57,9 +57,8 @@ def copies(
     try:
         yield started
     finally:
-        for each in started:
-            each.cancel()
-        wait(started)
+        # Those that are called off count as done only when their turn comes, behind all that others have copied.
+        wait([each for each in started if not each.cancel()])
 
 
 def collect(copies: Iterable[Future[StoredPart]]) -> list[StoredPart]:

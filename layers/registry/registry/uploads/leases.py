@@ -121,7 +121,8 @@ class Lease:
 
     def _set_lease(self, until: int) -> bool:
         row = UploadRow(self.upload.pk, self.upload.sk)  # `self.upload` must not learn of a wake that it has not seen
-        return records.update_if(row, [UploadRow.lease_until.set(until)], self._ours)
+        held = UploadRow.lease_until > 0  # a renewal that is late takes nothing back that was given up
+        return records.update_if(row, [UploadRow.lease_until.set(until)], self._ours & held)
 
 
 class TimedLease(Lease):
@@ -192,7 +193,8 @@ class ShareLease(Lease):
 
     def _set_lease(self, until: int) -> bool:
         row = ShareRow(self._row.pk, self._row.sk)
-        return records.update_if(row, [ShareRow.lease_until.set(until)], self._ours) and self._is_open()
+        held = ShareRow.lease_until > 0
+        return records.update_if(row, [ShareRow.lease_until.set(until)], self._ours & held) and self._is_open()
 
 
 def _until(now: float) -> int:

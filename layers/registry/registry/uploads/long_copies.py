@@ -40,8 +40,7 @@ class Progress:
 
     def begin(self, multipart: str) -> None:
         """Begins anew, with this multipart."""
-        if self.row.key and self.row.multipart:
-            multiparts.abort_multipart(self.row.key, self.row.multipart)
+        abort(self.row)
         actions = [
             MemberRow.etag.set(self.source.etag),
             MemberRow.key.set(self.key),
@@ -63,8 +62,7 @@ class Progress:
 
     def abandon(self) -> None:
         """Nothing becomes of it: what is there of it goes."""
-        if self.row.key and self.row.multipart:
-            multiparts.abort_multipart(self.row.key, self.row.multipart)
+        abort(self.row)
         records.delete_if(self.row, self._ours)
 
     @property
@@ -128,6 +126,12 @@ def copy(
     listed = [copied[number] for number in sorted(copied)]
     etag = multiparts.complete_multipart(progress.key, multipart, listed, crc32=crc32 if whole else None)
     return etag, digest
+
+
+def abort(row: MemberRow) -> None:
+    """Throws away what is there of a file that nobody comes to the end of."""
+    if row.key and row.multipart:
+        multiparts.abort_multipart(row.key, row.multipart)
 
 
 def forget(upload: UploadRow, number: int) -> None:

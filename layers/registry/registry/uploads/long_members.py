@@ -84,7 +84,9 @@ def _decode(progress: Progress, member: Member, deadline: Deadline) -> StoredFil
     """By way of this function, part by part."""
     lease, source = progress.lease, progress.source
     writer, decoder, consumed = _resume(progress, member) or _begin(progress, member)
-    saved, saved_at = 0, time.monotonic()
+    resumed = decoder.checkpoint(writer.stored)
+    # What was there before is no progress: to save it once more would have successors started for ever.
+    saved, saved_at = resumed.produced if resumed is not None else 0, time.monotonic()
     with writer:
         length = member.compressed_size - consumed
         chunks = objects.stream_range(source.key, member.data_offset + consumed, length, etag=source.etag)

@@ -134,9 +134,8 @@ def _write_neighbours(
             waiting += member.size
         written |= {member.index: put.result() for member, put in in_flight}
     finally:
-        for _, put in in_flight:
-            put.cancel()
-        wait([put for _, put in in_flight])  # whoever takes back what was written must find all of it
+        # Whoever takes back what was written must find all of it.
+        wait([put for _, put in in_flight if not put.cancel()])
     return written
 
 

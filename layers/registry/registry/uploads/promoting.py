@@ -9,18 +9,18 @@ from threading import BoundedSemaphore
 
 from registry import naming, records
 from registry.catalog import publishing
-from registry.deadlines import Deadline
+from registry.deadlines import Deadline, OutOfTimeError
 from registry.files import StoredFile, find_requirements, parse_requirements
 from registry.hashing import ResumableHash
 from registry.observability import count_bytes, get_logger
-from registry.records import FILES_A_ROW, SpecRow, UploadRow
+from registry.records import FILES_A_ROW, MemberRow, SpecRow, UploadRow
 from registry.settings import MIB
 from registry.storage import copying, multiparts, objects
 from registry.storage.client import ChecksumError, ObjectChangedError, ObjectMissingError
 from registry.storage.copying import Copied
 from registry.storage.objects import StoredObject
 from registry.uploads import ending, long_copies, specs
-from registry.uploads.leases import OPEN, Lease, LeaseLostError
+from registry.uploads.leases import OPEN, Lease, LeaseLostError, TimedLease
 from registry.uploads.long_copies import Progress
 from registry.uploads.specs import Result, Spec
 
@@ -66,23 +66,26 @@ def _promote_row(lease: Lease, row: int, inbox: dict[int, StoredObject], deadlin
     listed = specs.specs_of(spec_row)
     results = specs.find_results(upload, row)
     fresh: dict[int, Result] = {}
-    begun: set[int] = set()
+    ended: set[int] = set()
+    due = [spec for spec in listed if _is_due(spec, results.get(spec.number), inbox)]
+    begun = specs.find_begun(upload) if any(spec.size > _ALONE_BYTES for spec in due) else {}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         started = {
-            pool.submit(_promote_file, lease, spec, inbox.get(spec.number), deadline, begun): spec
-            for spec in listed
-            if _is_due(spec, results.get(spec.number), inbox)
+            pool.submit(_promote_file, lease, spec, inbox.get(spec.number), deadline, begun): spec for spec in due
         }
         for future in as_completed(started):
             spec, result = started[future], future.result()
             if result is None:
                 continue
             fresh[spec.number] = results[spec.number] = result
+            ended.add(spec.number)
             if len(fresh) >= _RECORD_FILES or spec.size >= _RECORD_BYTES:
                 specs.record(upload, row, fresh)
                 fresh = {}
     specs.record(upload, row, fresh)
-    for number in begun & results.keys():
+    for number in begun.keys() & ended:
+        if results[number].status != "verified":
+            long_copies.abort(begun[number])
         long_copies.forget(upload, number)
     _record_row(lease, row, listed, results)
     if any(result.status != "verified" for result in results.values()):
@@ -121,10 +124,10 @@ def _is_due(spec: Spec, result: Result | None, inbox: dict[int, StoredObject]) -
 
 
 def _promote_file(
-    lease: Lease, spec: Spec, arrived: StoredObject | None, deadline: Deadline, begun: set[int]
+    lease: Lease, spec: Spec, arrived: StoredObject | None, deadline: Deadline, begun: dict[int, MemberRow]
 ) -> Result | None:
-    """What became of a file; None if there was no time, or the object is another by now (its event comes). In `begun`
-    if there is a row of how far it is."""
+    """What became of a file; None if there was no time, or the object is another by now (its event comes). `begun`
+    are the rows that tell how far files are."""
     lease.check()
     if deadline.passed:
         return None
@@ -145,11 +148,19 @@ def _promote_file(
     return Result("verified", stored)
 
 
-def _copy(lease: Lease, spec: Spec, source: StoredObject, deadline: Deadline, begun: set[int]) -> Copied | None:
+def _copy(
+    lease: Lease, spec: Spec, source: StoredObject, deadline: Deadline, begun: dict[int, MemberRow]
+) -> Copied | None:
     """None if there was no time for all of it. ChecksumError: nothing is left of it."""
     key = naming.file_key(lease.upload.prefix, spec.path)
-    if not (copying.has_to_read(source.size) and _is_long(lease, source.size, deadline)):
-        return copying.copy_hashed(source, key, sha256=spec.sha256, check=lease.check)
+    long = spec.number in begun or _is_long(lease, source.size, deadline)
+    if not (long and copying.has_to_read(source.size)):
+        try:
+            return copying.copy_hashed(source, key, sha256=spec.sha256, check=TimedLease(lease, deadline).check)
+        except OutOfTimeError:  # slower than reckoned: whoever begins it anew does so by `begun`
+            get_logger().info("file dropped", key=key, size=source.size)
+            begun[spec.number] = Progress(lease, source, key, spec.number).row
+            return None
 
     def check(digest: ResumableHash) -> None:
         if spec.sha256 is not None and digest.sha256 != spec.sha256:
@@ -159,7 +170,7 @@ def _copy(lease: Lease, spec: Spec, source: StoredObject, deadline: Deadline, be
         if deadline.passed:
             return None
         progress = Progress(lease, source, key, spec.number)
-        begun.add(spec.number)
+        begun[spec.number] = progress.row
         try:
             copied = long_copies.copy(progress, 0, source.size, deadline, check=check)
         except ChecksumError:
@@ -191,7 +202,7 @@ def _refuse(arrived: StoredObject, code: str) -> Result:
     return Result("failed", code=code)
 
 
-def _copy_source(lease: Lease, spec: Spec, deadline: Deadline, begun: set[int]) -> Result | None:
+def _copy_source(lease: Lease, spec: Spec, deadline: Deadline, begun: dict[int, MemberRow]) -> Result | None:
     assert spec.source is not None and spec.sha256 is not None
     source_key, source_etag, crc32 = spec.source
     source = StoredObject(source_key, spec.size, source_etag)
@@ -201,7 +212,7 @@ def _copy_source(lease: Lease, spec: Spec, deadline: Deadline, begun: set[int]) 
             etag = copying.copy_plain(source, key)
         else:
             progress = Progress(lease, source, key, spec.number)
-            begun.add(spec.number)
+            begun[spec.number] = progress.row
             copied = long_copies.copy(progress, 0, source.size, deadline, read=False)
             if copied is None:
                 return None

@@ -14,7 +14,7 @@ from registry.errors import ArchiveError, InvalidError
 from registry.files import StoredFile
 from registry.observability import get_logger
 from registry.records import FILES_A_ROW, ResultRow, UploadRow
-from registry.storage import copying, multiparts, objects
+from registry.storage import copying, hashing, multiparts, objects
 from registry.storage.client import ObjectChangedError, ObjectMissingError
 from registry.storage.objects import StoredObject
 from registry.uploads import ending, long_copies, long_members, members, promoting, sharing, specs
@@ -49,7 +49,7 @@ def unpack(lease: Lease, deadline: Deadline) -> bool:
     if sharing.is_spread(upload) and upload.archive["etag"] == source.etag:
         return _gather(lease)
     try:
-        archive = _open(lease, source)
+        archive = _open(lease, source, deadline)
         if archive is None:
             return False
         if sharing.is_spread(upload):
@@ -101,9 +101,10 @@ def _gather(lease: Lease) -> bool:
     return promoting.publish(lease, list(done.values()))
 
 
-def _open(lease: Lease, source: StoredObject) -> Archive | None:
+def _open(lease: Lease, source: StoredObject, deadline: Deadline) -> Archive | None:
     """Reads and checks the directory and all headers, and the archive's digest if the client gave one: what this
-    shows to be wrong is refused before a byte is written. None while an earlier archive is still worked on."""
+    shows to be wrong is refused before a byte is written. None while an earlier archive is still worked on, or if there
+    was no time for the digest."""
     upload = lease.upload
     wanted = upload.archive
     if source.size != wanted["size"]:
@@ -115,12 +116,35 @@ def _open(lease: Lease, source: StoredObject) -> Archive | None:
         if not sharing.retire(upload):
             return None  # each share sees for itself that its archive is gone, and wakes the upload then
         _start_over(lease)
-    if first and wanted.get("sha256") and copying.digest_of(source) != wanted["sha256"]:
-        raise ArchiveError("The archive's SHA-256 is not the one that was announced", code="sha256_mismatch")
+    if first and wanted.get("sha256"):
+        digest = _digest_of(lease, source, deadline)
+        if digest is None:
+            return None
+        if digest != wanted["sha256"]:
+            raise ArchiveError("The archive's SHA-256 is not the one that was announced", code="sha256_mismatch")
     archive = _read(upload, source)
     if first:
         _note_start(lease, source, archive)
     return archive
+
+
+def _digest_of(lease: Lease, source: StoredObject, deadline: Deadline) -> str | None:
+    """None if there was no time for all of it; then it is on record how far it is."""
+    upload = lease.upload
+    if not copying.has_to_read(source.size):
+        return copying.digest_of(source)
+
+    def until() -> bool:
+        lease.check()
+        return deadline.passed
+
+    def save(state: str) -> None:
+        _update(lease, [UploadRow.archive.set({**upload.archive, "hash": state})])
+        lease.moved = True
+
+    state = upload.archive.get("hash")
+    digest = hashing.hash_range(source, 0, source.size, state=state, until=until, save=save)
+    return None if digest is None else digest.sha256
 
 
 def _read(upload: UploadRow, source: StoredObject) -> Archive:
@@ -137,6 +161,7 @@ def _note_start(lease: Lease, source: StoredObject, archive: Archive) -> None:
     for row in range(rows):
         records.save_if(specs.new_result_row(upload, specs.result_sk(row)), ResultRow.pk.does_not_exist())
     noted = {**upload.archive, "etag": source.etag}
+    noted.pop("hash", None)
     shares = sharing.count_shares(upload, archive.members)
     if shares > 1:
         sharing.create(upload, shares)
