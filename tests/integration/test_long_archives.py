@@ -90,7 +90,7 @@ LAST_LONG = 110  # some 75; threads differ
 
 @every(LAST_LONG)
 def test_dead_work_on_long_members_is_gone_on_with(world: World, lives: type[Life], n: int) -> None:
-    lives.looks = 55  # enough for the 16 MiB after which the state of a member is saved first
+    lives.looks = 30
     event = begin(world, ZIPPED)
 
     def work() -> None:
