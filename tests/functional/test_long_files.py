@@ -181,13 +181,14 @@ def test_a_long_file_that_was_refused_before_is_gone_on_with(api, started, looks
 
 
 def test_a_file_that_took_longer_than_reckoned_is_dropped_and_gone_on_with(api, started, looks, calls, monkeypatch):
-    from registry.uploads import promoting, receiving
+    from registry import deadlines
+    from registry.uploads import promoting
 
     data = os.urandom(SIZE)
     _, key = arrive(api, data)
     looks(2)
-    monkeypatch.setattr(receiving.Deadline, "seconds_left", 1_000.0)
-    monkeypatch.setattr(receiving.Deadline, "over", True)
+    monkeypatch.setattr(deadlines.Deadline, "seconds_left", 1_000.0)
+    monkeypatch.setattr(deadlines.Deadline, "over", True)
     deliver(event_of(key))
     assert rows() == ["T#000000"]
     assert calls["CompleteMultipartUpload", KEY] == 0
