@@ -12,9 +12,14 @@ Action = Literal["read", "write"]
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls. `everything`: authentication is off, and everybody may do all."""
+    """Who calls. `groups`: those the issuer says they are in. A registry token may allow less than its owner may:
+    `scope` "write" is to read and to write, `models` a pattern of model ids (`*`: any characters), None all of them.
+    `everything`: authentication is off, and everybody may do all."""
 
     id: str
+    groups: frozenset[str] = frozenset()
+    scope: Action = "write"
+    models: str | None = None
     everything: bool = False
 
 
