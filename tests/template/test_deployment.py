@@ -72,8 +72,8 @@ def test_one_stage_logs_is_throttled_and_says_no_more_than_it_should():
     assert "\n" not in line
     logged = json.loads(line)
     assert logged["status"] == "$context.status"
-    allowed = {"$context.authorizer.principalId", "$context.authorizer.status"}
-    for value in logged.values():  # no query, no header, no claim
+    allowed = {f"$context.authorizer.{name}" for name in ("principalId", "token_id", "status")}
+    for value in logged.values():  # no query, no header, no claim; a token's id is no secret
         assert "query" not in value.lower() and "header" not in value.lower()
         assert not value.startswith("$context.authorizer.") or value in allowed
     assert stage["Properties"]["TracingEnabled"] is True
@@ -115,6 +115,7 @@ AUTHORIZER_ONLY = {
     "Audience": "other",
     "JwksUrl": "https://keys.example.com",
     "UserClaim": "email",
+    "GroupsClaim": "groups",
     "TokenLifetimeSeconds": "600",
 }
 EVERY_FUNCTION = {
@@ -124,6 +125,7 @@ EVERY_FUNCTION = {
     "CorsOrigins": "https://a.example",
 }
 ALL_OF_THEM = {
+    "OwnTokenDays": "30",
     "LogLevel": "DEBUG",
     "Tracing": "PassThrough",
     "SnapStart": "on",

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from registry.errors import NotFoundError
+from registry.principals import ANYBODY, Principal
+
+__all__ = ["ANYBODY", "Action", "Principal", "authorise", "may"]
 
 Action = Literal["read", "write"]
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who calls. `groups`: those the issuer says they are in. A registry token may allow less than its owner may:
-    `scope` "write" is to read and to write, `models` a pattern of model ids (`*`: any characters), None all of them.
-    `everything`: authentication is off, and everybody may do all."""
-
-    id: str
-    groups: frozenset[str] = frozenset()
-    scope: Action = "write"
-    models: str | None = None
-    everything: bool = False
-
-
-ANYBODY = Principal("anybody", everything=True)
 
 
 def may(principal: Principal, action: Action, user_id: str, model_id: str | None = None) -> bool:
