@@ -28,7 +28,7 @@ def handler(event, context):
     return "done"
 """
 DENIED = {"AccessDenied", "AccessDeniedException", "403"}
-M, A, WK = ({"pk": {"S": f"{kind}#nobody"}, "sk": {"S": "-"}} for kind in ("M", "A", "WK"))
+M, A, G, WK = ({"pk": {"S": f"{kind}#nobody"}, "sk": {"S": "-"}} for kind in ("M", "A", "G", "WK"))
 
 
 def get(key: dict[str, Any]) -> Attempt:
@@ -82,14 +82,18 @@ CASES: dict[str, tuple[Attempt | None, Attempt]] = {
     "authenticate_request": (None, get(M)),
     "build_archive": (write(ARCHIVE), write(MODEL)),
     "complete_upload": (write(MODEL), read(OTHERS)),
+    "delete_grant": (delete(G), put(G)),
     "delete_model": (remove(MODEL), read(MODEL)),
     "download_model": (query("F#nobody"), remove(MODEL)),
+    "get_grant": (get(G), put(G)),
     "get_model": (get(M), read(MODEL)),
     "get_upload": (write(INBOX), write(MODEL)),
     "list_files": (query("F#nobody"), write(INBOX)),
+    "list_grants": (query("G#nobody"), get(G)),
     "list_models": (batch_get(M), put(M)),
     "list_uploads": (listed("modelkeep/uploads/"), listed("models/")),
     "list_versions": (batch_get(M), get(M)),
+    "put_grant": (put(G), delete(G)),
     "receive_upload": (write(MODEL), invoke("build_archive")),
     "search_models": (query("P#nobody"), put(M)),
     "sign_parts": (write(INBOX), remove(INBOX)),

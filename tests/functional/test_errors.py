@@ -30,6 +30,10 @@ CALLS = {
     ),
     "complete_upload": lambda api, upload_id, who: api.complete(upload_id, principal=who),
     "abort_upload": lambda api, upload_id, who: api.abort(upload_id, principal=who),
+    "put_grant": lambda api, upload_id, who: api.grant("m/bob", principal=who),
+    "get_grant": lambda api, upload_id, who: api.granted("carol", principal=who),
+    "delete_grant": lambda api, upload_id, who: api.revoke("carol", principal=who),
+    "list_grants": lambda api, upload_id, who: api.grants(principal=who),
 }
 USE_CASES = {
     "upload_single": "registry.uploads.forms:upload_single",
@@ -49,13 +53,18 @@ USE_CASES = {
     "sign_parts": "registry.uploads.showing:sign_parts",
     "complete_upload": "registry.uploads.completing:complete_upload",
     "abort_upload": "registry.uploads.completing:abort_upload",
+    "put_grant": "registry.grants:put_grant",
+    "get_grant": "registry.grants:get_grant",
+    "delete_grant": "registry.grants:delete_grant",
+    "list_grants": "registry.grants:list_grants",
 }
 
 
 @pytest.fixture
 def world(api):
-    """alice has a version of `m` and an open upload; its id."""
+    """alice has a version of `m` and an open upload, and lets carol read; the upload's id."""
     ok(api.single())
+    ok(api.grant("carol"))
     files = [{"path": "a", "size": 1}, {"path": "big", "size": 40 * 2**20}]
     return ok(api.start("open", files=files, query={"urls": "false"}), 201)["upload_id"]
 
@@ -109,6 +118,7 @@ def test_what_is_ones_own_works_as_without_authentication(api, setting, function
     ok(api.single(principal="alice"))
     files = [{"path": "a", "size": 1}, {"path": "big", "size": 40 * 2**20}]
     upload = ok(api.start("open", files=files, principal="alice"), 201)
+    ok(api.grant("carol", principal="alice"))
     answer = CALLS[function](api, upload["upload_id"], "alice")
     if function == "complete_upload":
         refused(answer, 400, "upload_incomplete")

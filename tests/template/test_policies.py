@@ -31,6 +31,7 @@ from tests.template.loading import (
 ALLOWED: dict[str, dict[str, str]] = {
     "abort_upload": {
         "dynamodb:GetItem": "A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F A",
         "dynamodb:PutItem": "M WK",
         "dynamodb:UpdateItem": "A",
@@ -43,7 +44,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "add_files": {
         "dynamodb:GetItem": "A",
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "D A",
         "dynamodb:UpdateItem": "A",
         "dynamodb:BatchWriteItem": "A",
@@ -66,6 +67,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "complete_upload": {
         "dynamodb:GetItem": "M P A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P A",
         "dynamodb:PutItem": "M A WK",
         "dynamodb:UpdateItem": "A",
@@ -82,7 +84,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "delete_model": {
         "dynamodb:GetItem": "M",
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "F P A",
         "dynamodb:PutItem": "M P WK",
         "dynamodb:UpdateItem": "M",
@@ -97,18 +99,40 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "download_model": {
         "dynamodb:GetItem": "M Z",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P",
         "dynamodb:UpdateItem": "M F",
         "s3:GetObject": "models archives",
         "s3:ListBucket": "archives",
         "lambda:InvokeFunction": "build_archive:live",
     },
+    "delete_grant": {
+        "dynamodb:BatchGetItem": "G",
+        "dynamodb:UpdateItem": "G",
+        "dynamodb:DeleteItem": "G",
+    },
+    "get_grant": {
+        "dynamodb:BatchGetItem": "G",
+        "dynamodb:GetItem": "G",
+    },
+    "list_grants": {
+        "dynamodb:BatchGetItem": "G",
+        "dynamodb:Query": "G",
+    },
+    "put_grant": {
+        "dynamodb:BatchGetItem": "G",
+        "dynamodb:GetItem": "G",
+        "dynamodb:PutItem": "G",
+        "dynamodb:UpdateItem": "G",
+    },
     "get_model": {
         "dynamodb:GetItem": "M",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P",
     },
     "get_upload": {
         "dynamodb:GetItem": "A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "A",
         "dynamodb:UpdateItem": "A",
         "s3:GetObject": "inbox",
@@ -119,25 +143,26 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "list_files": {
         "dynamodb:GetItem": "M",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P",
         "s3:GetObject": "models",
     },
     "list_models": {
         "dynamodb:GetItem": "M",
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "P",
         "dynamodb:DeleteItem": "P",
     },
     "list_uploads": {
         "dynamodb:GetItem": "A",
-        "dynamodb:BatchGetItem": "A",
+        "dynamodb:BatchGetItem": "A G",
         "dynamodb:Query": "O",
         "s3:GetObject": "inbox",
         "s3:ListMultipartUploadParts": "inbox",
         "s3:ListBucket": "inbox",
     },
     "list_versions": {
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "P",
         "dynamodb:DeleteItem": "P",
     },
@@ -158,12 +183,13 @@ ALLOWED: dict[str, dict[str, str]] = {
         "lambda:InvokeFunction": "receive_upload:live",
     },
     "search_models": {
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "P",
         "dynamodb:DeleteItem": "P",
     },
     "sign_parts": {
         "dynamodb:GetItem": "A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "A",
         "dynamodb:UpdateItem": "A",
         "s3:PutObject": "inbox",
@@ -172,7 +198,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "start_upload": {
         "dynamodb:GetItem": "M A I",
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "F D A",
         "dynamodb:PutItem": "M A O I WK",
         "dynamodb:UpdateItem": "M A",
@@ -205,6 +231,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "update_model": {
         "dynamodb:GetItem": "M",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P",
         "dynamodb:PutItem": "P",
         "dynamodb:UpdateItem": "M",
@@ -212,6 +239,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "upload_folder": {
         "dynamodb:GetItem": "M P A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P A",
         "dynamodb:PutItem": "M A WK",
         "dynamodb:UpdateItem": "M A",
@@ -228,6 +256,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "upload_single": {
         "dynamodb:GetItem": "M P A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P A",
         "dynamodb:PutItem": "M A WK",
         "dynamodb:UpdateItem": "M A",

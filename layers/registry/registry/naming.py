@@ -14,6 +14,7 @@ _MODEL_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _USER_ID = re.compile(r"[A-Za-z0-9._@|+-]{1,128}")
 _SLOT = re.compile(r"[0-9]{6,9}")
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
+_GROUP = _USER_ID  # so that `@group` stands wherever a user id does
 RESERVED_USER_IDS = frozenset({"upload", "search", "tokens", "grants", "groups", "me", "health", "docs", "admin"})
 MAX_KEY_BYTES = 1024  # S3's limit
 ARCHIVE_SLOT = "archive"
@@ -28,6 +29,15 @@ def check_user_id(user_id: str) -> str:
     if user_id in RESERVED_USER_IDS or user_id.startswith("_"):
         raise InvalidError(f"user_id {user_id!r} is reserved", code="bad_user_id")
     return user_id
+
+
+def check_grantee(grantee: str) -> str:
+    """A user id, or @ and a group's name; or InvalidError. What begins with @ is a group, even if a user is so called."""
+    if not grantee.startswith("@"):
+        return check_user_id(grantee)
+    if not is_group(grantee[1:]):
+        raise InvalidError("a group must be @ and 1 to 128 of A-Z a-z 0-9 . _ @ | + -", code="bad_grantee")
+    return grantee
 
 
 def check_model_id(model_id: str) -> str:
@@ -49,6 +59,11 @@ def check_version(version: str) -> str:
             "version must be 1 to 128 of A-Z a-z 0-9 . _ - and not '.', '..' or 'latest'", code="bad_version"
         )
     return version
+
+
+def is_group(name: str) -> bool:
+    """Whether a group of the issuer's can be named here."""
+    return _GROUP.fullmatch(name) is not None
 
 
 def check_upload_id(upload_id: str) -> str:
