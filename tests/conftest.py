@@ -179,7 +179,9 @@ def call_function(
     body: bytes = b"",
     json_body: Any = None,
     principal: str | None = None,
+    context: dict[str, Any] | None = None,
 ) -> tuple[int, dict[str, str], Any]:
+    """`context`: what the authorizer says of the principal beside its id."""
     import base64
     import importlib
     from urllib.parse import quote
@@ -210,7 +212,7 @@ def call_function(
             "stage": "prod",
             "requestId": "id",
             "identity": {"sourceIp": "127.0.0.1"},
-            **({"authorizer": {"principalId": principal}} if principal else {}),
+            **({"authorizer": {**(context or {}), "principalId": principal}} if principal else {}),
         },
         "body": base64.b64encode(body).decode() if body else None,
         "isBase64Encoded": bool(body),

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from registry import naming
 from registry.web import apps
 
 from local.app import find_routers, sort_routers
@@ -21,6 +22,7 @@ Ask = Callable[..., Any]
 Request = dict[str, Any]
 
 META = [("user_id", "alice"), ("model_id", "new"), ("name", "New")]
+TOKEN_ID = "tok_" + "0" * 32  # of alice's token
 MODEL, UPLOAD = "/ai-models/{user_id}/{model_id}", "/ai-models/upload/{upload_id}"
 PART = {"path": "big", "parts": [{"number": 1, "sha256": "0" * 64}]}
 
@@ -52,7 +54,11 @@ ROUTES: dict[tuple[str, str], tuple[Request, int]] = {
     ("GET", f"{MODEL}/download"): ({"params": {"filename": "model.pkl"}}, 200),
     ("GET", f"{MODEL}/files"): ({"params": {"urls": "true"}}, 200),
     ("GET", f"{MODEL}/versions"): ({}, 200),
+    ("POST", "/ai-models/tokens"): ({"json": {"name": "New"}}, 201),
+    ("GET", "/ai-models/tokens"): ({}, 200),
+    ("DELETE", "/ai-models/tokens/{token_id}"): ({}, 200),
 }
+OWN = {("POST", "/ai-models/tokens"), ("GET", "/ai-models/tokens")}  # which can name nothing of another's
 EMPTY = {("GET", "/ai-models/{user_id}"), ("GET", "/ai-models/search/{user_id}")}  # another's is an empty list
 EACH = pytest.mark.parametrize("route", ROUTES, ids=lambda route: " ".join(route))
 
@@ -79,9 +85,12 @@ def ask(on_moto: None, issuer: Issuer, setting: Callable[..., None]) -> Ask:
 
 @pytest.fixture
 def upload_id(ask: Ask) -> str:
-    """alice has a version of `m` and an open upload; its id."""
+    """alice has a version of `m`, a token and an open upload; its id."""
     body, headers = form_body([("user_id", "alice"), ("model_id", "m"), ("name", "M"), ("file", "model.pkl", b"1")])
     assert ask("alice", "POST", "/ai-models/upload/single", content=body, headers=headers).status_code == 200
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(naming, "new_token_id", lambda: TOKEN_ID)
+        assert ask("alice", "POST", "/ai-models/tokens", json={"name": "First"}).status_code == 201
     files = [{"path": "a", "size": 1}, {"path": "big", "size": 40 * 2**20}]
     request = {"user_id": "alice", "model_id": "open", "version": "v1", "name": "Open", "files": files}
     begun = ask("alice", "POST", "/ai-models/upload/direct", json=request, params={"urls": "false"})
@@ -91,7 +100,11 @@ def upload_id(ask: Ask) -> str:
 
 def send(ask: Ask, who: str | None, route: tuple[str, str], upload_id: str, **more: Any) -> Any:
     method, path = route
-    return ask(who, method, path.format(user_id="alice", model_id="m", upload_id=upload_id), **ROUTES[route][0], **more)
+    return ask(who, method, path_of(path, upload_id), **ROUTES[route][0], **more)
+
+
+def path_of(path: str, upload_id: str) -> str:
+    return path.format(user_id="alice", model_id="m", upload_id=upload_id, token_id=TOKEN_ID)
 
 
 def assert_unauthenticated(answer: Any) -> None:
@@ -127,7 +140,7 @@ def test_a_token_that_is_not_good_is_nobody(ask: Ask, upload_id: str, issuer: Is
         assert_unauthenticated(send(ask, None, route, upload_id, token="alice"))
 
 
-@EACH
+@pytest.mark.parametrize("route", sorted(ROUTES.keys() - OWN), ids=lambda route: " ".join(route))
 def test_what_is_anothers_is_not_there_and_nothing_happens(ask: Ask, upload_id: str, route: tuple[str, str]) -> None:
     with nothing_written():
         answer = send(ask, "mallory", route, upload_id)
@@ -147,12 +160,19 @@ def test_what_is_ones_own_works(ask: Ask, upload_id: str, route: tuple[str, str]
         assert [each["model_id"] for each in answer.json()] == ["m"]
 
 
+def test_what_names_nobody_is_the_callers_own(ask: Ask, upload_id: str) -> None:
+    assert ask("mallory", "GET", "/ai-models/tokens").json() == []
+    made = ask("mallory", "POST", "/ai-models/tokens", json={"name": "Hers"}).json()
+    (listed,) = ask("mallory", "GET", "/ai-models/tokens").json()
+    assert listed == {name: value for name, value in made.items() if name != "token"}
+    assert [each["token_id"] for each in ask("alice", "GET", "/ai-models/tokens").json()] == [TOKEN_ID]
+
+
 def test_the_app_behind_the_gateway_lets_nobody_in_by_itself(ask: Ask, upload_id: str) -> None:
     app = apps.create_app(sort_routers(find_routers()))
     with nothing_written():
         for (method, path), (request, _) in ROUTES.items():
-            url = path.format(user_id="alice", model_id="m", upload_id=upload_id)
-            assert_unauthenticated(call(app, method, url, **request))
+            assert_unauthenticated(call(app, method, path_of(path, upload_id), **request))
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,7 @@ AUTHORIZER_ONLY = {
     "Audience": "other",
     "JwksUrl": "https://keys.example.com",
     "UserClaim": "email",
+    "GroupsClaim": "groups",
     "TokenLifetimeSeconds": "600",
 }
 EVERY_FUNCTION = {
@@ -124,6 +125,7 @@ EVERY_FUNCTION = {
     "CorsOrigins": "https://a.example",
 }
 ALL_OF_THEM = {
+    "OwnTokenDays": "30",
     "LogLevel": "DEBUG",
     "Tracing": "PassThrough",
     "SnapStart": "on",

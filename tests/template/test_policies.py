@@ -51,7 +51,10 @@ ALLOWED: dict[str, dict[str, str]] = {
         "lambda:InvokeFunction": "receive_upload:live",
     },
     "answer_options": {},
-    "authenticate_request": {},
+    "authenticate_request": {
+        "dynamodb:GetItem": "T",
+        "dynamodb:UpdateItem": "T",
+    },
     "build_archive": {
         "dynamodb:GetItem": "M",
         "dynamodb:Query": "F",
@@ -81,6 +84,11 @@ ALLOWED: dict[str, dict[str, str]] = {
         "s3:ListBucket": "models inbox",
         "s3:ListBucketMultipartUploads": "bucket",
         "lambda:InvokeFunction": "receive_upload:live",
+    },
+    "create_token": {
+        "dynamodb:Query": "TK",
+        "dynamodb:PutItem": "T TK",
+        "dynamodb:DeleteItem": "T",
     },
     "delete_model": {
         "dynamodb:GetItem": "M",
@@ -153,6 +161,10 @@ ALLOWED: dict[str, dict[str, str]] = {
         "dynamodb:Query": "P",
         "dynamodb:DeleteItem": "P",
     },
+    "list_tokens": {
+        "dynamodb:Query": "TK",
+        "dynamodb:BatchGetItem": "T",
+    },
     "list_uploads": {
         "dynamodb:GetItem": "A",
         "dynamodb:BatchGetItem": "A G",
@@ -181,6 +193,10 @@ ALLOWED: dict[str, dict[str, str]] = {
         "s3:ListBucket": "models inbox",
         "s3:ListBucketMultipartUploads": "bucket",
         "lambda:InvokeFunction": "receive_upload:live",
+    },
+    "revoke_token": {
+        "dynamodb:Query": "TK",
+        "dynamodb:DeleteItem": "T TK",
     },
     "search_models": {
         "dynamodb:BatchGetItem": "M G",
@@ -575,6 +591,32 @@ def test_policies_are_enough_for_forms_reading_and_changing(recorder: Recorder, 
     assert ("s3:ListBucketVersions", "models") in recorder.asked["delete_model"]
     recorder.http("delete_model", 200, path=MODEL, query={"all": "true"})
     recorder.event("sweep_uploads", {"detail": {"all": True}})
+    assert recorder.refused == set()
+
+
+def test_policies_are_enough_for_tokens(recorder: Recorder, monkeypatch: pytest.MonkeyPatch):
+    from registry import settings, tokens
+
+    monkeypatch.setenv("REGISTRY_AUTHENTICATION", "authorizer")
+    settings.get_settings.cache_clear()
+    monkeypatch.setattr(tokens, "MAX_TOKENS", 1)
+    signed_in: dict[str, Any] = {"principal": "alice"}
+
+    def make() -> dict[str, Any]:
+        made: dict[str, Any] = recorder.http("create_token", 201, json_body={"name": "ci"}, **signed_in)
+        return made
+
+    make()
+    recorder.http("create_token", 409, json_body={"name": "ci"}, **signed_in)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda now=time.time: now() + 100 * 86_400)
+        made = make()  # in the place of the first, which has expired
+        authorization = {"Authorization": f"Bearer {made['token']}"}
+        recorder.event("authenticate_request", {"methodArn": "arn:a/prod/GET/", "headers": authorization})
+        recorder.http("list_tokens", 200, **signed_in)
+        recorder.http("revoke_token", 200, path={"token_id": made["token_id"]}, **signed_in)
+    assert {("dynamodb:GetItem", "T"), ("dynamodb:UpdateItem", "T")} == recorder.asked["authenticate_request"]
+    assert ("dynamodb:DeleteItem", "T") in recorder.asked["create_token"]
     assert recorder.refused == set()
 
 

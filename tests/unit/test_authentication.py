@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from registry import authentication
 from registry.errors import UnauthenticatedError, UnavailableError
+from registry.principals import Principal
 from registry.settings import SettingsError, get_settings
 
 from tests.issuer import Issuer, SigningKey
@@ -73,7 +74,7 @@ def claims_of(token: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("user_id", ["alice", "alice@example.com", "auth0|5f7c8ec7", "0oa+x-y.z", "a" * 128])
 def test_the_subject_is_the_user(issuer: Issuer, user_id: str) -> None:
-    assert authentication.authenticate(issuer.token(user_id)) == user_id
+    assert authentication.authenticate(issuer.token(user_id)).id == user_id
 
 
 @pytest.mark.parametrize("algorithm", authentication.ALGORITHMS)
@@ -82,13 +83,44 @@ def test_every_algorithm_of_the_list_is_accepted(
 ) -> None:
     with Issuer(algorithm=algorithm) as other:
         setting(monkeypatch, issuer=other.url)
-        assert authentication.authenticate(other.token("alice")) == "alice"
+        assert authentication.authenticate(other.token("alice")).id == "alice"
 
 
 def test_another_claim_can_be_the_user(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     setting(monkeypatch, user_claim="https://example.com/user")
-    assert authentication.authenticate(issuer.token("x", **{"https://example.com/user": "bob"})) == "bob"
+    assert authentication.authenticate(issuer.token("x", **{"https://example.com/user": "bob"})).id == "bob"
     assert refusal(issuer.token("alice")) == "claim_missing"
+
+
+@pytest.mark.parametrize(
+    ("claim", "groups"),
+    [
+        (None, set()),
+        ([], set()),
+        (["research", "ops@example.com", "0b6c"], {"research", "ops@example.com", "0b6c"}),
+        ("research", {"research"}),
+        (["research", "research"], {"research"}),
+        (["/team/research", "two words", "", "ä", "a\n", "g" * 129, "g" * 128], {"g" * 128}),
+        ([7, None, True, ["nested"], {"name": "research"}, "ok"], {"ok"}),
+        ({"research": 1}, set()),
+        (7, set()),
+        ("", set()),
+        ("research ops", set()),  # one name, which none can be: nothing says that blanks separate
+        ([f"{number:03}" for number in range(300)], {f"{number:03}" for number in range(99)}),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_the_groups_are_those_of_a_claim_that_can_be_names(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch, claim: Any, groups: set[str]
+) -> None:
+    setting(monkeypatch, groups_claim="https://example.com/groups")
+    token = issuer.token("alice", **{"https://example.com/groups": claim})
+    assert authentication.authenticate(token) == Principal("alice", groups=frozenset(groups))
+
+
+def test_nobody_is_in_a_group_where_no_claim_is_named(issuer: Issuer) -> None:
+    token = issuer.token("alice", groups=["research"], **{"": ["research"]})
+    assert authentication.authenticate(token) == Principal("alice")
 
 
 @pytest.mark.parametrize(
@@ -146,17 +178,17 @@ def test_times_may_differ_by_half_a_minute_and_no_more(issuer: Issuer) -> None:
     now = int(time.time())
     near, far = authentication.LEEWAY_SECONDS - 5, authentication.LEEWAY_SECONDS + 5
     for good in ({"exp": now - near}, {"nbf": now + near}, {"iat": now + near}, {"nbf": None}, {"iat": None}):
-        assert authentication.authenticate(issuer.token("alice", **good)) == "alice"
+        assert authentication.authenticate(issuer.token("alice", **good)).id == "alice"
     assert refusal(issuer.token("alice", exp=now - far)) == "token_expired"
     assert refusal(issuer.token("alice", nbf=now + far)) == "token_too_early"
     assert refusal(issuer.token("alice", iat=now + far)) == "token_too_early"
 
 
 def test_a_token_lives_no_longer_than_the_setting_says(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert authentication.authenticate(issuer.token("alice", lifetime_seconds=DAY)) == "alice"
+    assert authentication.authenticate(issuer.token("alice", lifetime_seconds=DAY)).id == "alice"
     assert refusal(issuer.token("alice", lifetime_seconds=DAY + HOUR)) == "token_lives_too_long"
     setting(monkeypatch, token_lifetime_seconds=HOUR)
-    assert authentication.authenticate(issuer.token("alice", lifetime_seconds=HOUR)) == "alice"
+    assert authentication.authenticate(issuer.token("alice", lifetime_seconds=HOUR)).id == "alice"
     assert refusal(issuer.token("alice", lifetime_seconds=2 * HOUR)) == "token_lives_too_long"
 
 
@@ -246,7 +278,7 @@ def test_an_extension_that_we_do_not_know_is_not_ignored(issuer: Issuer) -> None
 
 
 def test_a_token_has_a_length_that_headers_can_have(issuer: Issuer) -> None:
-    assert authentication.authenticate(issuer.token("alice", groups=["g" * 20] * 200)) == "alice"
+    assert authentication.authenticate(issuer.token("alice", groups=["g" * 20] * 200)).id == "alice"
     assert refusal(issuer.token("alice", groups=["g" * 20] * 400)) == "token_too_long"
     assert refusal("x" * 9_000) == "token_too_long"
 
@@ -300,12 +332,12 @@ def test_a_rotated_key_is_followed(issuer: Issuer, monkeypatch: pytest.MonkeyPat
     with Issuer() as other:
         setting(monkeypatch, issuer=other.url)
         old = other.token("alice")
-        assert authentication.authenticate(old) == "alice"
+        assert authentication.authenticate(old).id == "alice"
         other.rotate()
         assert refusal(other.token("alice")) == "unknown_key"  # we asked just now
         real = time.time
         monkeypatch.setattr(time, "time", lambda: real() + 61)
-        assert authentication.authenticate(other.token("alice", iat=None, nbf=None)) == "alice"
+        assert authentication.authenticate(other.token("alice", iat=None, nbf=None)).id == "alice"
         assert refusal(old) == "unknown_key"
 
 

@@ -133,6 +133,8 @@ def test_an_issuer_that_could_be_feigned_is_named(name, url):
         ({"REGISTRY_USER_CLAIM": ""}, "REGISTRY_USER_CLAIM"),
         ({"REGISTRY_TOKEN_LIFETIME_SECONDS": "0"}, "REGISTRY_TOKEN_LIFETIME_SECONDS"),
         ({"REGISTRY_TOKEN_LIFETIME_SECONDS": "604801"}, "REGISTRY_TOKEN_LIFETIME_SECONDS"),
+        ({"REGISTRY_OWN_TOKEN_DAYS": "367"}, "REGISTRY_OWN_TOKEN_DAYS"),
+        ({"REGISTRY_OWN_TOKEN_DAYS": "-1"}, "REGISTRY_OWN_TOKEN_DAYS"),
     ],
 )
 def test_half_an_issuer_is_named(changes, named):

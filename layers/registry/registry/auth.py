@@ -13,28 +13,15 @@ from typing import Literal
 
 from registry import naming, records
 from registry.errors import ForbiddenError, NotFoundError
+from registry.principals import ANYBODY, Principal
 from registry.records import ALL_MODELS, GrantRow
+
+__all__ = ["ANYBODY", "ROLES", "Action", "Principal", "Rights", "Role", "authorise", "rights_of"]
 
 Action = Literal["read", "write"]
 Role = Literal["read", "write", "admin"]
 ROLES: tuple[Role, ...] = ("read", "write", "admin")  # each allows what those before it do
 _DOES: dict[Role, str] = {"read": "read", "write": "change", "admin": "administer"}
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who calls. `groups`: those the issuer says they are in. A registry token may allow less than its owner may:
-    `scope` "write" is to read and to write, `models` a pattern of model ids (`*`: any characters), None all of them.
-    `everything`: authentication is off, and everybody may do all."""
-
-    id: str
-    groups: frozenset[str] = frozenset()
-    scope: Action = "write"
-    models: str | None = None
-    everything: bool = False
-
-
-ANYBODY = Principal("anybody", everything=True)
 
 
 @dataclass(frozen=True, slots=True)

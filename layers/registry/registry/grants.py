@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from registry import naming, records
 from registry.auth import Principal, Rights, Role, rights_of
 from registry.catalog import reading
-from registry.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
+from registry.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, UnavailableError
 from registry.observability import get_logger
 from registry.records import ALL_MODELS, GrantRow
 from registry.schemas.grants import Grant, RevokedGrant
@@ -107,6 +107,11 @@ def delete_grant(*, principal: Principal, user_id: str, place: str) -> RevokedGr
 
 def _authorise_change(principal: Principal, where: _Place) -> None:
     rights_of(principal, where.user_id).authorise("admin", where.model_id)
+    if principal.token is not None:  # what a stolen one grants would outlast it
+        raise ForbiddenError(
+            "Grants are given and revoked by whoever signed in at the issuer, not by a token of the registry",
+            code="token_not_allowed",
+        )
 
 
 def _log(event: str, principal: Principal, where: _Place, role: Role | None) -> None:

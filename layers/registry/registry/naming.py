@@ -15,6 +15,8 @@ _USER_ID = re.compile(r"[A-Za-z0-9._@|+-]{1,128}")
 _SLOT = re.compile(r"[0-9]{6,9}")
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 _GROUP = _USER_ID  # so that `@group` stands wherever a user id does
+_TOKEN_ID = re.compile(r"tok_[0-9a-f]{32}")
+_MODEL_PATTERN = re.compile(r"[A-Za-z0-9._*-]{1,128}")
 RESERVED_USER_IDS = frozenset({"upload", "search", "tokens", "grants", "groups", "me", "health", "docs", "admin"})
 MAX_KEY_BYTES = 1024  # S3's limit
 ARCHIVE_SLOT = "archive"
@@ -64,6 +66,21 @@ def check_version(version: str) -> str:
 def is_group(name: str) -> bool:
     """Whether a group of the issuer's can be named here."""
     return _GROUP.fullmatch(name) is not None
+
+
+def is_token_id(text: str) -> bool:
+    """Whether a registry token can have this id."""
+    return _TOKEN_ID.fullmatch(text) is not None
+
+
+def new_token_id() -> str:
+    """A fresh id of a registry token; such ids sort by age, and are no secret."""
+    return f"tok_{new_upload_id()}"
+
+
+def is_model_pattern(text: str) -> bool:
+    """Whether this is a pattern of model ids: a model id in which `*` stands for any characters."""
+    return _MODEL_PATTERN.fullmatch(text) is not None
 
 
 def check_upload_id(upload_id: str) -> str:

@@ -14,6 +14,7 @@ MIB = 1024 * 1024
 DAY_SECONDS = 86_400
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?|https?://\[[0-9a-f:]+\](:[0-9]+)?")  # as browsers send it
 _MAX_TOKEN_LIFETIME_SECONDS = 7 * DAY_SECONDS
+_MAX_OWN_TOKEN_DAYS = 366
 
 
 class SettingsError(RuntimeError):
@@ -38,6 +39,11 @@ class Settings:
     user_claim: str = "sub"
     # A token that is good for longer than this is refused: it could be revoked by nobody.
     token_lifetime_seconds: int = DAY_SECONDS
+    # The claim that is the user's groups: a list of texts, or one. Empty: nobody is in any.
+    groups_claim: str = ""
+    # How long a token of the registry's own (`mk_`) may be good for after it was made; fewer days end older ones sooner.
+    # 0: none is made, and none is good.
+    own_token_days: int = _MAX_OWN_TOKEN_DAYS
     inbox_prefix: str = "modelkeep/uploads/"
     archives_prefix: str = "modelkeep/archives/"
     # Presigned URLs carry the host that they are signed for: where clients reach S3, if not where functions do.
@@ -150,6 +156,8 @@ def _check_issuer(settings: Settings) -> None:
         raise SettingsError("REGISTRY_USER_CLAIM must name a claim: leave it out for 'sub'")
     if not 0 < settings.token_lifetime_seconds <= _MAX_TOKEN_LIFETIME_SECONDS:
         raise SettingsError(f"REGISTRY_TOKEN_LIFETIME_SECONDS must be 1 to {_MAX_TOKEN_LIFETIME_SECONDS} (a week)")
+    if settings.own_token_days > _MAX_OWN_TOKEN_DAYS:
+        raise SettingsError(f"REGISTRY_OWN_TOKEN_DAYS must be 0 to {_MAX_OWN_TOKEN_DAYS}")
 
 
 def is_safe_url(url: str) -> bool:

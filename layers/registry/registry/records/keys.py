@@ -30,6 +30,12 @@ def idempotency_pk(user_id: str, principal: str, key: str) -> str:
     return f"I#{user_id}#{hashlib.sha256(both).hexdigest()}"
 
 
+def token_pk(token: str) -> str:
+    """The partition of a TokenRow: by what the token hashes to, as the token itself is kept nowhere. It has 256 random
+    bits, which nobody guesses however fast SHA-256 is."""
+    return f"T#{hashlib.sha256(token.encode()).hexdigest()}"
+
+
 def work_key(upload_id: str, due: float) -> tuple[str, str]:
     """The key of a WorkRow that is due at a time in seconds since 1970."""
     return f"WK#{int(upload_id[-2:], 16) % WORK_SHARDS}", f"{int(due):012d}#{upload_id}"

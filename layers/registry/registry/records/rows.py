@@ -17,6 +17,8 @@
 | OpenRow        | O#user             | upload_id                | the user's open uploads                     |
 | IdempotencyRow | I#user#hash        | #                        | which upload an Idempotency-Key started     |
 | ArchiveRow     | Z#upload_id        | #                        | who builds a version's ZIP                  |
+| TokenRow       | T#sha256           | #                        | a registry token: whose, and what it allows |
+| TokenPlaceRow  | TK#user            | number of the place      | one of the user's 100 places for tokens     |
 | WorkRow        | WK#shard           | due#upload_id            | what the sweep has to look at, and when     |
 
 `expires` is DynamoDB's TTL: seconds since 1970. Readers never count on it having come true.
@@ -240,6 +242,27 @@ class ArchiveRow(Row):
     plan = UnicodeAttribute(null=True)
     done = NumberAttribute(default=0)
     hops = NumberAttribute(default=0)
+
+
+class TokenRow(Row):
+    """A registry token, by its hash: whose it is, what it allows, and when (seconds since 1970) it was made and, to the
+    hour, last used. It ends at `expires`."""
+
+    token_id = UnicodeAttribute()
+    user_id = UnicodeAttribute()
+    name = UnicodeAttribute()
+    scope = UnicodeAttribute()  # read, write
+    models = UnicodeAttribute(null=True)
+    created = NumberAttribute()
+    last_used = NumberAttribute(null=True)
+
+
+class TokenPlaceRow(Row):
+    """A place that a token of the user's has, until it is revoked or `expires`: the key of its TokenRow. As a place is
+    taken by a condition, nobody has more tokens than places, however many are made at once."""
+
+    token_id = UnicodeAttribute()
+    token_pk = UnicodeAttribute()
 
 
 class WorkRow(Row):
