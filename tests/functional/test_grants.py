@@ -134,7 +134,7 @@ def test_a_list_is_paged_and_no_grant_comes_twice_or_is_left_out(api, monkeypatc
             ok(api.grant(f"{model_id}/u{number}" if model_id else f"u{number}", principal="alice"))
             expected.append((f"u{number}", model_id))
     for rows in (200, 3):
-        monkeypatch.setattr(grants, "_ROWS_A_PAGE", rows)
+        monkeypatch.setattr(grants, "_ROWS_A_CALL", rows)
         for limit in (1, 2, 3, 20, 21, 100):
             found, query = [], {"limit": limit}
             while True:

@@ -6,9 +6,9 @@ granted to them or to a group of theirs: looked up anew for each request, one ro
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from registry import naming, records
@@ -76,13 +76,9 @@ class Rights:
         principal = self.principal
         if action != "read" and principal.scope == "read":
             return ForbiddenError("This token is for reading only", code="token_reads_only")
-        if principal.models is not None and (model_id is None or not _fits(model_id, principal.models)):
+        if principal.models is not None and (model_id is None or not fnmatchcase(model_id, principal.models)):
             return ForbiddenError(f"This token is for the models {principal.models!r} only", code="token_other_models")
         return None
-
-
-def _fits(model_id: str, pattern: str) -> bool:
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), model_id) is not None
 
 
 def _missing(user_id: str, model_id: str | None) -> NotFoundError:

@@ -152,4 +152,7 @@ class Intersection:
     @property
     def cut_off(self) -> str | None:
         """Where to go on if the budget ended it; None if it came to its end, or was not walked so far."""
-        return None if self._ended or self._budget.left > 0 else self._reached
+        if self._ended or self._budget.left > 0 or self._reached is None:
+            return None
+        # A cursor can be read: of a model that is not to be seen it says when, and not which. So this moment is read again.
+        return self._reached if self._seen is None else f"{self._reached.split('#')[0]}#~"
