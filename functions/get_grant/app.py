@@ -13,7 +13,7 @@ router = APIRouter()
 
 @router.get("/ai-models/grants/{user_id}/{grant:path}", operation_id="get_grant")
 def get_grant(principal: Caller, user_id: str, grant: str) -> Grant:
-    """Get what is granted to a grantee (`grant`: a user id or @group), or with one model (`grant`: model_id/grantee)."""
+    """Get what is granted on all models (`grant`: a user id or @group), or on one (`grant`: model_id/grantee)."""
     return grants.get_grant(principal=principal, user_id=user_id, place=grant)
 
 

@@ -14,9 +14,7 @@ from registry.web.requests import Caller, json_body
 router = APIRouter()
 
 
-@router.put(
-    "/ai-models/grants/{user_id}/{grant:path}", operation_id="put_grant", openapi_extra=body_schema(PutGrant)
-)
+@router.put("/ai-models/grants/{user_id}/{grant:path}", operation_id="put_grant", openapi_extra=body_schema(PutGrant))
 def put_grant(principal: Caller, user_id: str, grant: str, asked: Annotated[PutGrant, json_body(PutGrant)]) -> Grant:
     """Grant a role on all models (`grant`: a user id or @group), or on one (`grant`: model_id/grantee)."""
     return grants.put_grant(principal=principal, user_id=user_id, place=grant, role=asked.role)

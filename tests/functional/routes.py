@@ -16,8 +16,8 @@ Key = tuple[str, str]
 
 
 class Route(NamedTuple):
-    """What is sent for alice's model `m`, open upload, token or grant of carol's; the status that she gets. `kind`: what
-    it has in common with others as to who may call it, a key of VERDICTS."""
+    """What is sent for alice's model `m`, open upload, token, or grant to carol, and the status that she gets. `kind`:
+    which others may call it, a key of VERDICTS."""
 
     kind: str
     request: dict[str, Any]
@@ -58,10 +58,10 @@ ROUTES: dict[Key, Route] = {
 }
 
 OK, NONE = 0, 1  # as the owner is answered; an empty list
-# By kind of route and caller: what is answered. Callers: who has nothing from alice; who may read, write, administer all
-# models, or is in a group that may read; who may write another model; and tokens of alice's own, one for reading, one for
-# other models.
-CALLERS = ("mallory", "reader", "writer", "admin", "member", "elsewhere", "read token", "other token")
+# By kind of route and caller: what is answered. Callers: who was granted nothing by alice; who may read, write,
+# administer all models, or is in a group that may read; who may write another model; and tokens of alice's own, one for
+# reading, one for other models.
+CALLERS = ("mallory", "reader", "writer", "chief", "member", "elsewhere", "read token", "other token")
 VERDICTS: dict[str, tuple[int, ...]] = {
     "read": (404, OK, OK, OK, OK, 404, OK, 403),
     "list": (NONE, OK, OK, OK, OK, NONE, OK, NONE),

@@ -1,4 +1,4 @@
-"""What a grant, a group or a token's bounds let somebody do with models and in lists. Uploads: test_granted_uploads.py."""
+"""What a grant, a group or a token's bounds let somebody do with models and in lists."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def test_after_a_revocation_an_upload_that_was_begun_is_out_of_reach_and_ends_as
     assert len(ok(api.uploads(principal="alice"))) == 1
     move_clock(8 * 86_400)
     sweep()
-    assert ok(api.upload(upload["upload_id"], principal="alice"))["status"] == "failed"
+    assert ok(api.upload(upload["upload_id"], principal="alice"))["status"] == "aborted"
     refused(api.get("open", version="u1", principal="alice"), 404)
 
 
@@ -213,7 +213,7 @@ def test_a_url_is_signed_for_the_key_on_record_and_never_for_what_a_client_says(
     hostile = ["../../secret/v1/model.pkl", "models/alice/secret/v1/model.pkl", "/model.pkl", "..\\secret", "", "\0"]
     for filename in hostile[:-2]:
         refused(api.download("open", filename=filename, redirect="true", principal="alice"), 404, "file_not_found")
-    for path in hostile:
+    for path in [*hostile[:1], *hostile[2:]]:  # a key may be a path: it lies below the version
         refused(api.start("new", files=[{"path": path, "size": 1}], principal="alice"), 400)
     assert presigned == []
     api.download("open", filename="model.pkl", redirect="true", principal="alice")
@@ -222,7 +222,9 @@ def test_a_url_is_signed_for_the_key_on_record_and_never_for_what_a_client_says(
     presigned.clear()
     files = [{"path": "models/alice/secret/v1/model.pkl", "size": 1}, {"path": "big", "size": 40 * 2**20}]
     upload = ok(api.start("new", files=files, principal="alice"), 201)
-    refused(api.sign(upload["upload_id"], path="../a", parts=[{"number": 1, "sha256": "0" * 64}], principal="alice"), 404)
+    refused(
+        api.sign(upload["upload_id"], path="../a", parts=[{"number": 1, "sha256": "0" * 64}], principal="alice"), 404
+    )
     inbox = f"modelkeep/uploads/alice/{upload['upload_id']}/"
     assert set(presigned) == {f"{inbox}000000", f"{inbox}000001"}
 

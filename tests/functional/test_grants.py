@@ -80,7 +80,9 @@ def test_a_place_that_can_be_nobodys_is_refused_and_nothing_is_written(api, plac
         refused(api.revoke(place, principal="alice"), 400, code)
 
 
-@pytest.mark.parametrize("body", [{}, {"role": "owner"}, {"role": None}, {"role": "read", "user_id": "bob"}, {"role": 1}])
+@pytest.mark.parametrize(
+    "body", [{}, {"role": "owner"}, {"role": None}, {"role": "read", "user_id": "bob"}, {"role": 1}]
+)
 def test_a_role_that_there_is_not_is_refused(api, body):
     path = {"user_id": "alice", "grant": "bob"}
     with nothing_written():

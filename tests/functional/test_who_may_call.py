@@ -1,4 +1,4 @@
-"""Every route of the app and of the template, by its owner, by others, by those let to some of it, by tokens, by nobody."""
+"""Every route of the app and of the template, by its owner, by those let to some of it, by others, by nobody."""
 
 from __future__ import annotations
 
@@ -76,11 +76,20 @@ def test_the_template_has_these_routes_and_each_asks_the_authorizer_but_for_thos
 @pytest.fixture
 def credentials(ask: Ask, issuer: Issuer, upload_id: str) -> dict[str, str]:
     """A token of each caller, after alice has let some of them to what she has."""
-    granted = (("reader", "read"), ("writer", "write"), ("admin", "admin"), ("@team", "read"), ("other/elsewhere", "write"))
+    granted = (
+        ("reader", "read"),
+        ("writer", "write"),
+        ("chief", "admin"),
+        ("@team", "read"),
+        ("other/elsewhere", "write"),
+    )
     for grant, role in granted:
         assert ask("alice", "PUT", f"/ai-models/grants/alice/{grant}", json={"role": role}).status_code == 200
-    people = {who: issuer.token(who) for who in ("mallory", "reader", "writer", "admin", "elsewhere")}
-    tokens = {"read token": make_token(ask, scope="read"), "other token": make_token(ask, scope="write", models="other*")}
+    people = {who: issuer.token(who) for who in ("mallory", "reader", "writer", "chief", "elsewhere")}
+    tokens = {
+        "read token": make_token(ask, scope="read"),
+        "other token": make_token(ask, scope="write", models="other*"),
+    }
     for token in tokens.values():  # its first use is noted
         assert ask(None, "GET", "/ai-models/alice", token=token).status_code == 200
     return {**people, "member": issuer.token("member", groups=["team"]), **tokens}
@@ -113,18 +122,12 @@ def test_who_may_not_is_refused_and_nothing_happens(
 
 
 @pytest.mark.case("N1", "N2")
-@pytest.mark.parametrize("caller", ["alice", *CALLERS])
-def test_who_may_is_answered_as_the_owner_is(
-    ask: Ask, credentials: dict[str, str], upload_id: str, caller: str
-) -> None:
-    """One route of each kind, as those of a kind ask the same; the owner all of them, below."""
-    kinds = {route.kind: key for key, route in ROUTES.items()}
-    for kind, route in kinds.items():
-        if caller != "alice" and verdict(route, caller) != OK:
-            continue
-        token = credentials.get(caller)
-        answer = send(ask, "alice" if token is None else None, route, upload_id, token=token)
-        assert answer.status_code == ROUTES[route].status, (kind, answer.text)
+@EACH
+def test_who_may_is_answered_as_the_owner_is(ask: Ask, credentials: dict[str, str], upload_id: str, route: Key) -> None:
+    allowed = [caller for caller in CALLERS if verdict(route, caller) == OK]
+    for caller in allowed if route[0] == "GET" else allowed[:1]:  # after the first, things are not as they were
+        answer = send(ask, None, route, upload_id, token=credentials[caller])
+        assert answer.status_code == ROUTES[route].status, (caller, answer.text)
 
 
 @EACH

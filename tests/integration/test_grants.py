@@ -42,9 +42,7 @@ def test_a_grant_survives_that_another_of_its_grantee_is_revoked(world: World) -
     for _ in range(10):
         put(world, "old/bob")
         with ThreadPoolExecutor(2) as pool:
-            revoked = pool.submit(
-                grants.delete_grant, principal=ANYBODY, user_id=world.user_id, place="old/bob"
-            )
+            revoked = pool.submit(grants.delete_grant, principal=ANYBODY, user_id=world.user_id, place="old/bob")
             given = pool.submit(put, world, "new/bob")
             revoked.result()
             assert given.result()

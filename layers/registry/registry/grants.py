@@ -107,7 +107,7 @@ def delete_grant(*, principal: Principal, user_id: str, place: str) -> RevokedGr
 
 def _authorise_change(principal: Principal, where: _Place) -> None:
     rights_of(principal, where.user_id).authorise("admin", where.model_id)
-    if principal.token is not None:  # what a stolen one grants would outlast it
+    if principal.token_id is not None:  # what a stolen one grants would outlast it
         raise ForbiddenError(
             "Grants are given and revoked by whoever signed in at the issuer, not by a token of the registry",
             code="token_not_allowed",

@@ -34,7 +34,7 @@ def check_user_id(user_id: str) -> str:
 
 
 def check_grantee(grantee: str) -> str:
-    """A user id, or @ and a group's name; or InvalidError. What begins with @ is a group, even if a user is so called."""
+    """A user id, or @ and a group's name; or InvalidError. What begins with @ is a group, whatever users are called."""
     if not grantee.startswith("@"):
         return check_user_id(grantee)
     if not is_group(grantee[1:]):

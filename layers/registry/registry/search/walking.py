@@ -117,9 +117,7 @@ class Intersection:
     rarest sets the pace. Ends when one of them is at its end, or the budget is. Models that are not to be `seen` are
     passed over."""
 
-    def __init__(
-        self, postings: list[TermPostings], budget: Budget, seen: Callable[[str], bool] | None = None
-    ) -> None:
+    def __init__(self, postings: list[TermPostings], budget: Budget, seen: Callable[[str], bool] | None = None) -> None:
         self._postings, self._budget, self._seen = postings, budget, seen
         self._ended = not postings
         self._reached: str | None = None
@@ -154,5 +152,5 @@ class Intersection:
         """Where to go on if the budget ended it; None if it came to its end, or was not walked so far."""
         if self._ended or self._budget.left > 0 or self._reached is None:
             return None
-        # A cursor can be read: of a model that is not to be seen it says when, and not which. So this moment is read again.
+        # A cursor can be read: of a model that is not to be seen it says when, not which. That moment is read again.
         return self._reached if self._seen is None else f"{self._reached.split('#')[0]}#~"

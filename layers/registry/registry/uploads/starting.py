@@ -196,7 +196,7 @@ def _add(principal: Principal, upload: UploadRow, files: list[FileSpec], *, firs
 def _find_sources(
     principal: Principal, user_id: str, files: list[FileSpec]
 ) -> dict[tuple[str | None, int], tuple[str, str, int | None]]:
-    """Where bytes that are announced lie already, in a published version that the caller may read. Of others' nothing is
+    """Where bytes that are announced lie already, in a published version that the caller may read. Of others nothing is
     told or copied, so that who may write one model learns nothing of the rest."""
     rights = rights_of(principal, user_id)
     wanted = sorted({file.sha256 for file in files if file.sha256})
