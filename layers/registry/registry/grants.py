@@ -115,8 +115,14 @@ def _authorise_change(principal: Principal, where: _Place) -> None:
 
 
 def _log(event: str, principal: Principal, where: _Place, role: Role | None) -> None:
-    facts = {"user_id": where.user_id, "model_id": where.model_id, "grantee": where.grantee, "role": role}
-    get_logger().info(event, principal=principal.id, **facts)
+    get_logger().info(
+        event,
+        principal=principal.id,
+        user_id=where.user_id,
+        model_id=where.model_id,
+        grantee=where.grantee,
+        role=role,
+    )
 
 
 def list_grants(

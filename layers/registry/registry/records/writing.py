@@ -61,7 +61,8 @@ def delete_if(row: Row, condition: Condition) -> bool:
 
 def fewer_than(count: int, attribute: Any) -> Condition:
     """A condition: a map or list of the row has fewer entries than this."""
-    return size(attribute) < count  # type: ignore[no-untyped-call]
+    fewer: Condition = size(attribute) < count  # type: ignore[no-untyped-call]
+    return fewer
 
 
 class Transaction:
