@@ -14,13 +14,11 @@ from registry.web.requests import Caller, json_body
 router = APIRouter()
 
 
-@router.post(
-    "/ai-models/tokens", operation_id="create_token", status_code=201, openapi_extra=body_schema(CreateToken)
-)
+@router.post("/ai-models/tokens", operation_id="create_token", status_code=201, openapi_extra=body_schema(CreateToken))
 def create_token(
     principal: Caller, response: Response, asked: Annotated[CreateToken, json_body(CreateToken)]
 ) -> NewToken:
-    """Make a token that programs can send instead of one of the issuer's; it is shown in this answer and never again."""
+    """Make a token that programs can send instead of one of the issuer's; it is shown in this answer, never again."""
     response.headers["Cache-Control"] = "no-store"
     return tokens.create_token(principal=principal, asked=asked)
 

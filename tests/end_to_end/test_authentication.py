@@ -14,6 +14,7 @@ from typing import Any
 import modelkeep
 import pytest
 import requests
+from modelkeep import registry
 
 from tests.end_to_end.running import Server, running
 from tests.issuer import Issuer
@@ -173,11 +174,16 @@ def test_the_client_takes_a_registry_token_as_it_takes_any(
     guarded: Server, issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODELKEEP_HOME", str(tmp_path / "home"))
-    made = ask(guarded, issuer.token("heidi"), "POST", "tokens", json={"name": "ci", "scope": "write"}).json()
+    asked = {"name": "ci", "scope": "write", "models": "m*"}
+    made = ask(guarded, issuer.token("heidi"), "POST", "tokens", json=asked).json()
     (tmp_path / "model.pkl").write_bytes(b"weights")
+    assert registry.ask(guarded.url, made["token"]).status == 200  # as `login` and `whoami` do
     with modelkeep.Client(guarded.url, made["token"]) as client:
         pushed = client.push(tmp_path / "model.pkl", "heidi/m", metadata={"name": "M"})
         client.pull(f"heidi/m:{pushed.version}", tmp_path / "copy")
+        assert [each.model_id for each in client.models("heidi")] == ["m"]
+        with pytest.raises(modelkeep.DeniedError):
+            client.push(tmp_path / "model.pkl", "heidi/other", metadata={"name": "M"})
     assert (tmp_path / "copy/model.pkl").read_bytes() == b"weights"
 
 

@@ -60,7 +60,9 @@ def authenticate(token: str) -> Principal:
         naming.check_user_id(user_id)
     except InvalidError as error:
         raise UnauthenticatedError(f"The token is for nobody: {error.detail}", code="bad_user_id") from None
-    return Principal(user_id, groups=_groups(claims.get(settings.groups_claim)) if settings.groups_claim else frozenset())
+    return Principal(
+        user_id, groups=_groups(claims.get(settings.groups_claim)) if settings.groups_claim else frozenset()
+    )
 
 
 def _groups(claim: Any) -> frozenset[str]:

@@ -83,6 +83,16 @@ def is_model_pattern(text: str) -> bool:
     return _MODEL_PATTERN.fullmatch(text) is not None
 
 
+def check_model_pattern(text: str) -> str:
+    """The pattern, or InvalidError."""
+    if not is_model_pattern(text):
+        raise InvalidError(
+            "models must be a model id in which * stands for any characters: 1 to 128 of A-Z a-z 0-9 . _ - *",
+            code="bad_models",
+        )
+    return text
+
+
 def check_upload_id(upload_id: str) -> str:
     """The upload id, or InvalidError."""
     if not _UPLOAD_ID.fullmatch(upload_id):

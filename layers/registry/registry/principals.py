@@ -17,9 +17,9 @@ _EVERY_MODEL = "*"
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls. `groups`: those the issuer says they are in. A registry token (`token_id`) may allow less than its owner
-    may: `scope` "write" is to read and to write, `models` a pattern of model ids (`*`: any characters), None all of
-    them. `everything`: authentication is off, and everybody may do all."""
+    """Who calls. `groups`: those the issuer says they are in. A registry token (`token_id`) may allow less than its
+    owner may: `scope` "write" is to read and to write, `models` a pattern of model ids (`*`: any characters), None all
+    of them. `everything`: authentication is off, and everybody may do all."""
 
     id: str
     groups: frozenset[str] = frozenset()
@@ -40,8 +40,8 @@ def write_context(principal: Principal) -> dict[str, str]:
 
 
 def read_context(context: Any) -> Principal:
-    """Who calls, as API Gateway hands on what `write_context` said. UnauthenticatedError for whatever that never writes:
-    a bound that is damaged or lost must not widen a right."""
+    """Who calls, as API Gateway hands on what `write_context` said. UnauthenticatedError for whatever that never
+    writes: a bound that is damaged or lost must not widen a right."""
     said = context if isinstance(context, Mapping) else {}
     principal_id = said.get("principalId")
     if not isinstance(principal_id, str) or not principal_id:

@@ -41,7 +41,7 @@ class Settings:
     token_lifetime_seconds: int = DAY_SECONDS
     # The claim that is the user's groups: a list of texts, or one. Empty: nobody is in any.
     groups_claim: str = ""
-    # How long a token of the registry's own (`mk_`) may be good for after it was made; fewer days end older ones sooner.
+    # How long a token of the registry's own (`mk_`) may be good for after it was made; fewer days end older ones too.
     # 0: none is made, and none is good.
     own_token_days: int = _MAX_OWN_TOKEN_DAYS
     inbox_prefix: str = "modelkeep/uploads/"

@@ -35,8 +35,8 @@ _TRIES = 8
 
 
 def authenticate(token: str) -> Principal:
-    """The token's bearer: its owner, within the token's bounds and in no group. UnauthenticatedError, whose `code` is the
-    reason and never part of the token."""
+    """The token's bearer: its owner, within the token's bounds and in no group. UnauthenticatedError, whose `code` is
+    the reason and never part of the token."""
     if not _TOKEN.fullmatch(token):
         raise UnauthenticatedError("The token is none of this registry's", code="token_malformed")
     pk = records.token_pk(token)
@@ -64,7 +64,7 @@ def create_token(*, principal: Principal, asked: CreateToken) -> NewToken:
         user_id=principal.id,
         name=asked.name,
         scope=asked.scope,
-        models=asked.models,
+        models=naming.check_model_pattern(asked.models) if asked.models is not None else None,
         created=now,
         expires=_choose_end(asked.expires_at, now),
     )
@@ -105,7 +105,7 @@ def revoke_token(*, principal: Principal, token_id: str) -> RevokedToken:
 def _check_signed_in(principal: Principal) -> None:
     """A token that was stolen must not make others, nor see or take away those that replace it."""
     if principal.everything:
-        raise ConflictError("Authentication is off here: no token is needed, and none is made", code="authentication_off")
+        raise ConflictError("Authentication is off: no token is needed, and none is made", code="authentication_off")
     if principal.token_id is not None:
         raise ForbiddenError(
             "Tokens are made, listed and revoked by whoever signed in at the issuer, not by a token of the registry",

@@ -56,9 +56,7 @@ def login_command(shared: Shared, token_stdin: bool) -> None:
             )
         token = check_token(click.prompt("Token", hide_input=True, err=True))
     if token is not None and ask(url, token).status == 401:
-        raise DeniedError(
-            f"{url} does not accept this token; nothing was stored", status=401, hint=_hint(token)
-        )
+        raise DeniedError(f"{url} does not accept this token; nothing was stored", status=401, hint=_hint(token))
     where = config.login(url, token)
     if os.environ.get("MODELKEEP_TOKEN"):
         shared.out.note("MODELKEEP_TOKEN is set, and wins over what is stored.")

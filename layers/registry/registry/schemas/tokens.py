@@ -7,15 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, StringConstraints
 
-from registry import naming
 from registry.schemas.strict import Strict
 from registry.schemas.values import Name
-
-
-def _check_pattern(text: str) -> str:
-    if not naming.is_model_pattern(text):
-        raise ValueError("must be a model id in which * stands for any characters: 1 to 128 of A-Z a-z 0-9 . _ - *")
-    return text
 
 
 def _check_time(text: str) -> str:
@@ -29,7 +22,6 @@ def _check_time(text: str) -> str:
     return text
 
 
-ModelPattern = Annotated[str, AfterValidator(_check_pattern)]
 Time = Annotated[str, StringConstraints(max_length=40), AfterValidator(_check_time)]
 
 
@@ -38,7 +30,7 @@ class CreateToken(Strict):
 
     name: Name
     scope: Literal["read", "write"] = "read"
-    models: ModelPattern | None = None
+    models: str | None = None
     expires_at: Time | None = None
 
 
