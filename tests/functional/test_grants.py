@@ -8,6 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from registry import grants
+from registry.auth import Principal
+from registry.errors import ForbiddenError
 
 from tests.functional.kit import items, link_in, nothing_written, ok, refused
 
@@ -179,6 +181,19 @@ def test_a_row_without_roles_that_a_dead_function_left_grants_nothing_and_is_use
     refused(api.grants(principal="bob"), 404)
     ok(api.grant("m/bob", principal="alice"))
     assert ok(api.grants(principal="alice")) == [of("bob", "read", "m")]
+
+
+@pytest.mark.case("N5")
+def test_a_registry_token_shows_grants_and_gives_and_revokes_none_whatever_it_allows(api):
+    ok(api.grant("bob", principal="alice"))
+    token = Principal("alice", scope="write", token_id="tok_" + "0" * 32)
+    where = {"principal": token, "user_id": "alice", "place": "bob"}
+    assert grants.get_grant(**where).role == "read"
+    with nothing_written():
+        for change in (lambda: grants.put_grant(role="admin", **where), lambda: grants.delete_grant(**where)):
+            with pytest.raises(ForbiddenError) as refusal:
+                change()
+            assert refusal.value.code == "token_not_allowed"
 
 
 def test_without_authentication_grants_are_kept_and_change_nothing(api, setting):
