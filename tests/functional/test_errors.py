@@ -101,15 +101,17 @@ def test_an_exception_that_nobody_expected_is_a_500_that_tells_no_cause(api, mon
     assert "secret cause" in str(failure.exc_info[1])
 
 
+@pytest.mark.case("N15")
 @pytest.mark.parametrize("function", CALLS)
-def test_without_the_authorizers_word_it_is_a_401_and_nothing_happens(api, world, setting, function):  # N15
+def test_without_the_authorizers_word_it_is_a_401_and_nothing_happens(api, world, setting, function):
     setting(authentication="authorizer")
     with nothing_written():
         refused(CALLS[function](api, world, None), 401)
 
 
+@pytest.mark.case("N1", "N3")
 @pytest.mark.parametrize("function", sorted(CALLS.keys() - OWN))
-def test_what_is_anothers_is_not_there_and_nothing_happens(api, world, setting, function):  # N1, N3
+def test_what_is_anothers_is_not_there_and_nothing_happens(api, world, setting, function):
     setting(authentication="authorizer")
     with nothing_written():
         answer = CALLS[function](api, world, "mallory")
@@ -146,7 +148,8 @@ def test_anothers_model_that_exists_and_one_that_does_not_are_answered_alike(api
     assert known.body["detail"].replace(world, "0" * 32) == unknown.body["detail"]
 
 
-def test_no_header_of_the_clients_own_says_who_it_is(api, world, setting):  # N15
+@pytest.mark.case("N15")
+def test_no_header_of_the_clients_own_says_who_it_is(api, world, setting):
     setting(authentication="authorizer")
     claims = {"x-user-id": "alice", "authorization": "Bearer alice", "x-amzn-principal": "alice"}
     with nothing_written():
