@@ -15,6 +15,7 @@ import modelkeep
 import pytest
 import requests
 from modelkeep import registry
+from modelkeep.errors import DeniedError
 
 from tests.end_to_end.running import Server, running
 from tests.issuer import Issuer
@@ -182,7 +183,7 @@ def test_the_client_takes_a_registry_token_as_it_takes_any(
         pushed = client.push(tmp_path / "model.pkl", "heidi/m", metadata={"name": "M"})
         client.pull(f"heidi/m:{pushed.version}", tmp_path / "copy")
         assert [each.model_id for each in client.models("heidi")] == ["m"]
-        with pytest.raises(modelkeep.DeniedError):
+        with pytest.raises(DeniedError):
             client.push(tmp_path / "model.pkl", "heidi/other", metadata={"name": "M"})
     assert (tmp_path / "copy/model.pkl").read_bytes() == b"weights"
 
