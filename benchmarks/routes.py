@@ -108,6 +108,7 @@ def count(meter: Meter, user_id: str) -> Iterator[Counted]:
     yield from _forms_and_reading(asked)
     yield from _direct(asked)
     yield from _changing(asked)
+    yield from _grants(asked)
     yield asked.run("sweep_uploads", "nothing to do", {})
     yield _answer(asked, "answer_options", "a browser's preflight")
     yield _answer(asked, "authenticate_request", "a token of the issuer's")
@@ -190,6 +191,14 @@ def _changing(asked: Requests) -> Iterator[Counted]:
     yield asked.call("delete_model", "a version of one file", path=iris, query=version)[1]
     purged = {"version": "v2", "purge": "true"}
     yield asked.call("delete_model", "a version of one file, for good", path=iris, query=purged)[1]
+
+
+def _grants(asked: Requests) -> Iterator[Counted]:
+    place = {**asked.user, "grant": "iris/bob"}
+    yield asked.call("put_grant", "to read one model", path=place, json_body={"role": "read"})[1]
+    yield asked.call("get_grant", "one", path=place)[1]
+    yield asked.call("list_grants", "one that there is", path=asked.user)[1]
+    yield asked.call("delete_grant", "the only one of its grantee", path=place)[1]
 
 
 def _tokens(asked: Requests) -> Iterator[Counted]:

@@ -190,7 +190,7 @@ def call_function(
     route = app.router.routes[0]
     url = route.path
     for name, value in (path or {}).items():
-        url = url.replace("{" + name + "}", quote(value, safe=""))
+        url = url.replace("{" + name + "}", quote(value, safe="")).replace("{" + name + ":path}", quote(value))
     if json_body is not None:
         body = json.dumps(json_body).encode()
         headers = {"content-type": "application/json", **(headers or {})}

@@ -31,6 +31,7 @@ from tests.template.loading import (
 ALLOWED: dict[str, dict[str, str]] = {
     "abort_upload": {
         "dynamodb:GetItem": "A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F A",
         "dynamodb:PutItem": "M WK",
         "dynamodb:UpdateItem": "A",
@@ -43,7 +44,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "add_files": {
         "dynamodb:GetItem": "A",
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "D A",
         "dynamodb:UpdateItem": "A",
         "dynamodb:BatchWriteItem": "A",
@@ -69,6 +70,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "complete_upload": {
         "dynamodb:GetItem": "M P A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P A",
         "dynamodb:PutItem": "M A WK",
         "dynamodb:UpdateItem": "A",
@@ -90,7 +92,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "delete_model": {
         "dynamodb:GetItem": "M",
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "F P A",
         "dynamodb:PutItem": "M P WK",
         "dynamodb:UpdateItem": "M",
@@ -105,18 +107,40 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "download_model": {
         "dynamodb:GetItem": "M Z",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P",
         "dynamodb:UpdateItem": "M F",
         "s3:GetObject": "models archives",
         "s3:ListBucket": "archives",
         "lambda:InvokeFunction": "build_archive:live",
     },
+    "delete_grant": {
+        "dynamodb:BatchGetItem": "G",
+        "dynamodb:UpdateItem": "G",
+        "dynamodb:DeleteItem": "G",
+    },
+    "get_grant": {
+        "dynamodb:BatchGetItem": "G",
+        "dynamodb:GetItem": "G",
+    },
+    "list_grants": {
+        "dynamodb:BatchGetItem": "G",
+        "dynamodb:Query": "G",
+    },
+    "put_grant": {
+        "dynamodb:BatchGetItem": "G",
+        "dynamodb:GetItem": "G",
+        "dynamodb:PutItem": "G",
+        "dynamodb:UpdateItem": "G",
+    },
     "get_model": {
         "dynamodb:GetItem": "M",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P",
     },
     "get_upload": {
         "dynamodb:GetItem": "A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "A",
         "dynamodb:UpdateItem": "A",
         "s3:GetObject": "inbox",
@@ -127,12 +151,13 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "list_files": {
         "dynamodb:GetItem": "M",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P",
         "s3:GetObject": "models",
     },
     "list_models": {
         "dynamodb:GetItem": "M",
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "P",
         "dynamodb:DeleteItem": "P",
     },
@@ -142,14 +167,14 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "list_uploads": {
         "dynamodb:GetItem": "A",
-        "dynamodb:BatchGetItem": "A",
+        "dynamodb:BatchGetItem": "A G",
         "dynamodb:Query": "O",
         "s3:GetObject": "inbox",
         "s3:ListMultipartUploadParts": "inbox",
         "s3:ListBucket": "inbox",
     },
     "list_versions": {
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "P",
         "dynamodb:DeleteItem": "P",
     },
@@ -174,12 +199,13 @@ ALLOWED: dict[str, dict[str, str]] = {
         "dynamodb:DeleteItem": "T TK",
     },
     "search_models": {
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "P",
         "dynamodb:DeleteItem": "P",
     },
     "sign_parts": {
         "dynamodb:GetItem": "A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "A",
         "dynamodb:UpdateItem": "A",
         "s3:PutObject": "inbox",
@@ -188,7 +214,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "start_upload": {
         "dynamodb:GetItem": "M A I",
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "F D A",
         "dynamodb:PutItem": "M A O I WK",
         "dynamodb:UpdateItem": "M A",
@@ -221,6 +247,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "update_model": {
         "dynamodb:GetItem": "M",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P",
         "dynamodb:PutItem": "P",
         "dynamodb:UpdateItem": "M",
@@ -228,6 +255,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "upload_folder": {
         "dynamodb:GetItem": "M P A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P A",
         "dynamodb:PutItem": "M A WK",
         "dynamodb:UpdateItem": "M A",
@@ -244,6 +272,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "upload_single": {
         "dynamodb:GetItem": "M P A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P A",
         "dynamodb:PutItem": "M A WK",
         "dynamodb:UpdateItem": "M A",
@@ -769,4 +798,49 @@ def test_policies_are_enough_for_archives_that_outlast_a_function(
         shown = recorder.http("get_upload", 200, path={"upload_id": upload["upload_id"]})
         assert shown["status"] == {"v1": "ready", "v2": "aborted", "v3": "failed"}[version]
     assert ("s3:ListMultipartUploadParts", "models") in recorder.asked["receive_upload"]
+    assert recorder.refused == set()
+
+
+def test_policies_are_enough_for_what_others_were_let_to(recorder: Recorder, monkeypatch: pytest.MonkeyPatch):
+    from registry import grants, settings
+
+    monkeypatch.setenv("REGISTRY_AUTHENTICATION", "authorizer")
+    settings.get_settings.cache_clear()
+
+    def grant(place: str) -> dict[str, Any]:
+        return {"path": {**USER, "grant": place}, "principal": "alice"}
+
+    recorder.http("put_grant", 200, json_body={"role": "admin"}, **grant("bob"))
+    recorder.http("put_grant", 200, json_body={"role": "read"}, **grant("bert/bob"))
+    monkeypatch.setattr(grants, "MAX_GRANTS", 2)
+    recorder.http("put_grant", 409, json_body={"role": "read"}, **grant("other/bob"))
+    recorder.http("get_grant", 200, **grant("bob"))
+    recorder.http("delete_grant", 200, **grant("bert/bob"))
+    bob: dict[str, Any] = {"principal": "bob"}
+    recorder.http("put_grant", 200, path={**USER, "grant": "carol"}, json_body={"role": "read"}, **bob)
+    recorder.http("get_grant", 200, path={**USER, "grant": "carol"}, **bob)
+    recorder.http("list_grants", 200, path=USER, **bob)
+    recorder.http("delete_grant", 200, path={**USER, "grant": "carol"}, **bob)
+    recorder.http("upload_single", 200, **form("file", "a.txt", b"x", **NEW, version="v1"), **bob)
+    recorder.http("upload_folder", 200, **form("zip_file", "a.zip", zip_of(a=b"x"), **NEW, version="v2"), **bob)
+    known = {"path": "known", "size": 1, "sha256": hashlib.sha256(b"x").hexdigest()}
+    files = [known, {"path": "large", "size": 17 * MIB}]
+    upload = recorder.http("start_upload", 201, json_body={**NEW, "files": files}, **bob)
+    assert upload["files"][0]["status"] == "stored"
+    path = {"upload_id": upload["upload_id"]}
+    recorder.http("add_files", 200, path=path, json_body={"files": [{**known, "path": "more"}]}, **bob)
+    part = {"path": "large", "parts": [{"number": 1, "sha256": "0" * 64}]}
+    recorder.http("sign_parts", 200, path=path, json_body=part, **bob)
+    recorder.http("get_upload", 200, path=path, query={"urls": "true"}, **bob)
+    recorder.http("list_uploads", 200, query=USER, **bob)
+    recorder.http("complete_upload", 400, path=path, **bob)
+    recorder.http("abort_upload", 200, path=path, **bob)
+    for folder in ("get_model", "list_versions", "list_files", "download_model"):
+        recorder.http(folder, 200, path=MODEL, **bob)
+    for folder in ("list_models", "search_models"):
+        recorder.http(folder, 200, path=USER, **bob)
+    recorder.http("update_model", 200, path=MODEL, json_body={"name": "x"}, **bob)
+    recorder.http("delete_model", 200, path=MODEL, query={"all": "true"}, **bob)
+    asked = {folder for folder, wanted in recorder.asked.items() if ("dynamodb:BatchGetItem", "G") in wanted}
+    assert asked == {folder for folder in FUNCTIONS if "G" in granted(folder).get("dynamodb:BatchGetItem", ())}
     assert recorder.refused == set()

@@ -19,6 +19,11 @@ ROUTES = {route.operation_id: route for router in find_routers() for route in ro
 WORKERS = ("build_archive", "receive_upload", "sweep_uploads")
 
 
+def resource_of(path: str) -> str:
+    """A route's path as API Gateway writes it."""
+    return re.sub(r"\{(\w+):path\}", r"{\1+}", path)
+
+
 def test_every_folder_is_a_function_and_every_function_a_folder():
     named = resources_of(TEMPLATE, "AWS::Serverless::Function")
     assert sorted(FUNCTIONS) == FOLDERS
@@ -47,7 +52,7 @@ def test_every_route_of_the_code_is_one_of_the_template_and_the_reverse():
     expected = {}
     for name, route in ROUTES.items():
         (method,) = route.methods
-        expected[name] = [(method, re.sub(r"\{(\w+):path\}", r"{\1+}", route.path))]
+        expected[name] = [(method, resource_of(route.path))]
     found = {
         folder: [(event["Method"].upper(), event["Path"]) for event in listed]
         for folder, listed in events("Api").items()
@@ -211,7 +216,10 @@ def test_memory_and_timeout_have_a_reason_beside_them():
 def test_every_function_has_an_event_to_try_it_with(folder: str):
     event = json.loads((ROOT / "tests" / "events" / f"{folder}.json").read_text())
     if folder in ROUTES:
-        assert (event["httpMethod"], event["resource"]) == (next(iter(ROUTES[folder].methods)), ROUTES[folder].path)
+        assert (event["httpMethod"], event["resource"]) == (
+            next(iter(ROUTES[folder].methods)),
+            resource_of(ROUTES[folder].path),
+        )
         assert event["requestContext"]["authorizer"]["principalId"]
 
 

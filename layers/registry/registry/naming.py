@@ -33,6 +33,15 @@ def check_user_id(user_id: str) -> str:
     return user_id
 
 
+def check_grantee(grantee: str) -> str:
+    """A user id, or @ and a group's name; or InvalidError. What begins with @ is a group, whatever users are called."""
+    if not grantee.startswith("@"):
+        return check_user_id(grantee)
+    if not is_group(grantee[1:]):
+        raise InvalidError("a group must be @ and 1 to 128 of A-Z a-z 0-9 . _ @ | + -", code="bad_grantee")
+    return grantee
+
+
 def check_model_id(model_id: str) -> str:
     """The model id, or InvalidError."""
     if not _MODEL_ID.fullmatch(model_id) or model_id in (".", ".."):

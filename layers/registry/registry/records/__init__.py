@@ -3,8 +3,10 @@
 from pynamodb.expressions.condition import Condition
 
 from registry.records.keys import (
+    ALL_MODELS,
     WORK_SHARDS,
     digest_pk,
+    grant_key,
     idempotency_pk,
     now_text,
     time_text,
@@ -16,6 +18,7 @@ from registry.records.rows import (
     FILES_A_ROW,
     ArchiveRow,
     DigestRow,
+    GrantRow,
     IdempotencyRow,
     ManifestRow,
     MemberRow,
@@ -39,6 +42,7 @@ from registry.records.writing import (
     Transaction,
     delete_all,
     delete_if,
+    fewer_than,
     save_all,
     save_if,
     side_by_side,
@@ -46,11 +50,13 @@ from registry.records.writing import (
 )
 
 __all__ = [
+    "ALL_MODELS",
     "FILES_A_ROW",
     "WORK_SHARDS",
     "ArchiveRow",
     "Condition",
     "DigestRow",
+    "GrantRow",
     "IdempotencyRow",
     "ManifestRow",
     "MemberRow",
@@ -72,6 +78,8 @@ __all__ = [
     "delete_all",
     "delete_if",
     "digest_pk",
+    "fewer_than",
+    "grant_key",
     "idempotency_pk",
     "now_text",
     "reset_connection",

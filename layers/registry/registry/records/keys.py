@@ -6,6 +6,7 @@ import hashlib
 import time
 
 WORK_SHARDS = 4
+ALL_MODELS = "*"  # in a GrantRow: no model has this id
 
 
 def version_key(user_id: str, model_id: str, version: str) -> tuple[str, str]:
@@ -16,6 +17,11 @@ def version_key(user_id: str, model_id: str, version: str) -> tuple[str, str]:
 def digest_pk(user_id: str, sha256: str) -> str:
     """The partition of the rows that say where a user's bytes with this digest lie."""
     return f"D#{user_id}#{sha256}"
+
+
+def grant_key(user_id: str, grantee: str) -> tuple[str, str]:
+    """The key of a GrantRow: what has been granted to a user, or to an @group, in a user's namespace."""
+    return f"G#{user_id}", grantee
 
 
 def idempotency_pk(user_id: str, principal: str, key: str) -> str:

@@ -13,6 +13,7 @@
 | MemberRow      | A#upload_id        | T#number                 | how far a member is that outlasts a function |
 | ShareRow       | A#upload_id        | U#number                 | who unpacks a share of an archive           |
 | ProgressRow    | A#upload_id        | P                        | how many of them are done, and their bytes  |
+| GrantRow       | G#user             | grantee (user or @group) | what the user lets them do                  |
 | OpenRow        | O#user             | upload_id                | the user's open uploads                     |
 | IdempotencyRow | I#user#hash        | #                        | which upload an Idempotency-Key started     |
 | ArchiveRow     | Z#upload_id        | #                        | who builds a version's ZIP                  |
@@ -212,6 +213,12 @@ class ProgressRow(Row):
 
     stored: Any = MapAttribute(default=dict)  # type: ignore[no-untyped-call]
     done = NumberSetAttribute(null=True)
+
+
+class GrantRow(Row):
+    """What somebody may do in a user's namespace: `roles` by model id, or ALL_MODELS."""
+
+    roles: Any = MapAttribute(default=dict)  # type: ignore[no-untyped-call]
 
 
 class OpenRow(Row):

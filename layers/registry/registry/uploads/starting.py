@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from registry import archives, naming, records
-from registry.auth import Principal, authorise
+from registry.auth import Principal, authorise, rights_of
 from registry.catalog import reserving
 from registry.errors import ConflictError, InvalidError, RegistryError
 from registry.records import DigestRow, IdempotencyRow, UploadRow, VersionRow
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from registry.schemas.starting import StartUpload
 
 _MAX_ROWS = 2_000  # of 100 files each: more, and the upload's own row would outgrow DynamoDB's 400 KB
+_HINTS = 5  # versions that may have the bytes, of which one at least should still be there
+_HINTS_PASSED = 200
 _LONGEST_NUMBERED = "v" + "9" * 15  # stands for a version without a name until it has one
 _KEEP_SECONDS = 14 * 86_400  # of an open upload's rows: the sweep ends it long before
 
@@ -194,12 +196,16 @@ def _add(principal: Principal, upload: UploadRow, files: list[FileSpec], *, firs
 def _find_sources(
     principal: Principal, user_id: str, files: list[FileSpec]
 ) -> dict[tuple[str | None, int], tuple[str, str, int | None]]:
-    """Where bytes that are announced lie already, in a published version that the caller may read."""
-    authorise(principal, "read", user_id)
+    """Where bytes that are announced lie already, in a published version that the caller may read. Of others nothing is
+    told or copied, so that who may write one model learns nothing of the rest."""
+    rights = rights_of(principal, user_id)
     wanted = sorted({file.sha256 for file in files if file.sha256})
 
     def look(sha256: str) -> list[DigestRow]:
-        return list(DigestRow.query(records.digest_pk(user_id, sha256), limit=5, scan_index_forward=False))
+        # Newest first. Models that must not be read take no place from those that may: as far as one page goes.
+        limit = _HINTS_PASSED if rights.limited else _HINTS
+        found = DigestRow.query(records.digest_pk(user_id, sha256), limit=limit, scan_index_forward=False)
+        return [hint for hint in found if rights.may("read", hint.model_id)][:_HINTS]
 
     hints = [hint for found in records.side_by_side(look, wanted, at_once=16) for hint in found]
     keys = {records.version_key(user_id, hint.model_id, hint.version) for hint in hints}
