@@ -14,6 +14,7 @@ from registry.records.keys import (
 from registry.records.rows import (
     FILES_A_ROW,
     ArchiveRow,
+    CheckRow,
     DigestRow,
     IdempotencyRow,
     ManifestRow,
@@ -46,6 +47,7 @@ __all__ = [
     "FILES_A_ROW",
     "WORK_SHARDS",
     "ArchiveRow",
+    "CheckRow",
     "Condition",
     "DigestRow",
     "IdempotencyRow",

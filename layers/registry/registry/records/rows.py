@@ -17,6 +17,7 @@
 | IdempotencyRow | I#user#hash        | #                        | which upload an Idempotency-Key started     |
 | ArchiveRow     | Z#upload_id        | #                        | who builds a version's ZIP                  |
 | WorkRow        | WK#shard           | due#upload_id            | what the sweep has to look at, and when     |
+| CheckRow       | V#files            | #                        | how far the check of all files is           |
 
 `expires` is DynamoDB's TTL: seconds since 1970. Readers never count on it having come true.
 """
@@ -247,6 +248,12 @@ class WorkRow(Row):
     version = UnicodeAttribute()
     prefix = UnicodeAttribute()
     for_good = BooleanAttribute(null=True)
+
+
+class CheckRow(Row):
+    """Where the next run of `verify_files` goes on (`verifying.Place`)."""
+
+    place: Any = JsonAttribute()
 
 
 def create_table() -> None:
