@@ -1,8 +1,8 @@
 """Integrity at rest: whether what the store has still is what was recorded, and whether all that it has is on record.
 
 An offline job: it scans the table, whose rows are in no order that says where versions are, and lists all of models/.
-It changes nothing but the row that says how far it is, unless it is told to `accept`. A version that is deleted meanwhile is looked at once more
-before anything is said of it.
+It changes nothing but the row that says how far it is, unless it is told to `accept`. Before anything is said of a
+version it is looked at once more, as it may have been deleted meanwhile.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Walk:
                 raise OutOfTimeError
             self._look_at_batch(row, batch, replace(self.place, upload_id=row.upload_id, state=state))
             state, count = None, count + len(batch)
-        if after is None and count != row.file_count and _is_there(row):
+        if after is None and count != row.file_count and _find_again(row):
             self._report(_of(row, "incomplete", ""))
 
     def _look_at_batch(self, row: VersionRow, batch: list[StoredFile], place: Place) -> None:
@@ -150,16 +150,16 @@ class Walk:
             faults = records.side_by_side(look, batch)
         except OutOfTimeError:
             if not hashing.can_resume():  # nor could the next run come to its end: the others shall have their turn
-                get_logger().warning("file not verified: no run lives long enough", **asdict(_of(row, "", batch[0].path)))
+                get_logger().warning("file not verified: no run lives long enough", key=row.prefix + batch[0].path)
                 self._reach(behind)
             raise
         found = [_of(row, fault, file.path) for file, fault in zip(batch, faults, strict=True) if fault is not None]
-        if found and _is_there(row):
+        now = _find_again(row) if found or accepted else None
+        if now is not None:
             for finding in found:
                 self._report(finding)
-        if accepted and _is_there(row):
-            changing.remember_files(row, accepted)
-            publishing.remember_digests(row, accepted)
+            changing.remember_files(now, accepted)
+            publishing.remember_digests(now, accepted)
             self.accepted += len(accepted)
         size = sum(file.size for file in batch)
         self.files, self.bytes = self.files + len(batch), self.bytes + size
@@ -226,17 +226,27 @@ def verify_some(budget: int, deadline: Deadline) -> None:
         else:
             log.error("file damaged", meaning=MEANINGS[finding.what], **said)
 
-    row = CheckRow.find(*_ROW)
-    place = Place(**row.place) if row is not None else Place()
+    place = _find_place()
     walk = Walk(report, place=place, save=_save, deadline=deadline, budget=budget)
     try:
-        walk.look_at_files() if place.key is None else walk.look_at_objects()
+        if place.key is None:
+            walk.look_at_files()
+        else:
+            walk.look_at_objects()
     finally:  # where the walk was broken off by an error, the next one goes on there
         _save(walk.place)
         write_damaged_files(sum(finding.what != "unrecorded" for finding in findings), "verify_files")
         get_logger().info(
             "files verified", files=walk.files, bytes=walk.bytes, objects=walk.objects, findings=len(findings)
         )
+
+
+def _find_place() -> Place:
+    row = CheckRow.find(*_ROW)
+    try:
+        return Place(**row.place) if row is not None else Place()
+    except TypeError:  # of code that said it otherwise: from the beginning
+        return Place()
 
 
 def _save(place: Place) -> None:
@@ -261,9 +271,10 @@ def _of(row: VersionRow, what: str, path: str) -> Finding:
     return Finding(what, row.user_id, row.model_id, row.version, path)
 
 
-def _is_there(row: VersionRow) -> bool:
+def _find_again(row: VersionRow) -> VersionRow | None:
+    """The version as it is now; None if it is no longer there."""
     now = VersionRow.find(row.pk, row.sk)
-    return now is not None and now.status == "ready" and now.upload_id == row.upload_id
+    return now if now is not None and now.status == "ready" and now.upload_id == row.upload_id else None
 
 
 def _unknown(key: ModelKey | None, found: list[StoredObject]) -> list[StoredObject]:
