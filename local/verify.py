@@ -1,8 +1,8 @@
 """`python -m local.verify`: holds every file against its recorded digest, and every object against the records.
 
-Of the registry that REGISTRY_BUCKET and REGISTRY_TABLE name, with AWS's credentials as usual; else of `make run`'s data,
-whether it is running or not. Changes nothing, unless told to by --accept. The exit status is 0 if all is as recorded, 1 if not, 2 if it could not
-be found out.
+Of the registry that REGISTRY_BUCKET and REGISTRY_TABLE name, with AWS's credentials as usual; else of `make run`'s
+data, whether it is running or not. Changes nothing, unless told to by --accept. The exit status is 0 if all is as
+recorded, 1 if not, 2 if it could not be found out.
 """
 
 from __future__ import annotations

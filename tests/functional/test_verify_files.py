@@ -217,7 +217,7 @@ def test_what_is_on_its_way_is_not_found(api, found, move_clock):
     assert found() == [("unrecorded", "aborted", "v1", "a")]
 
 
-def test_a_version_that_is_deleted_meanwhile_is_no_finding(api, found, monkeypatch):
+def test_a_version_that_is_deleted_meanwhile_is_no_finding(api, found, monkeypatch, caplog):
     from registry.storage import objects, verifying
 
     real = verifying.read
@@ -227,20 +227,24 @@ def test_a_version_that_is_deleted_meanwhile_is_no_finding(api, found, monkeypat
         ok(api.delete())
         return real(*arguments, **more)
 
-    monkeypatch.setattr(verifying, "read", read)
-    assert found() == []
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(verifying, "read", read)
+        assert found() == []
     ok(api.single(version="v2"))
     listed = objects.list_objects
 
     def list_then_delete(*arguments: Any, **more: Any) -> Any:
         entries = list(listed(*arguments, **more))
-        ok(api.delete())
+        with monkeypatch.context() as patch:
+            patch.setattr(objects, "list_objects", listed)
+            ok(api.delete())
         return iter(entries)
 
     verify()
     monkeypatch.setattr(objects, "list_objects", list_then_delete)
-    assert found() == []
+    verify()
+    refused(api.get(), 404)
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")]
 
 
 # -- runs -------------------------------------------------------------------------------------------------------------

@@ -152,7 +152,9 @@ def test_files_are_verified_once_a_day_as_many_as_is_said_and_by_nobody_where_no
         (event,) = [each["Properties"] for each in function["Events"].values()]
         assert (event["Schedule"], event["State"]) == ("rate(1 day)", state)
         assert json.loads(event["Input"]) == {"gibibytes": int(gibibytes)}
-    assert float(source()["Parameters"]["VerifyGibibytes"]["Default"]) <= 1  # a sample: next to nothing while nobody calls
+    assert (
+        float(source()["Parameters"]["VerifyGibibytes"]["Default"]) <= 1
+    )  # a sample: next to nothing while nobody calls
 
 
 def test_every_function_has_a_policy_of_its_own_and_no_role_that_others_share():

@@ -27,7 +27,7 @@ MEANINGS = {
     "missing": "there is no object",
     "damaged": "its bytes are not those that were recorded",
     "unreadable": "the store has an object and does not give its bytes",
-    "replaced": "not the object that was recorded: its ETag is another, though its size and, if read, its bytes are right",
+    "replaced": "another object than was recorded, by its ETag, though of the right size and, if read, the right bytes",
     "incomplete": "fewer files of this version are on record than it has",
     "unrecorded": "an object that no record names",
 }
@@ -64,9 +64,9 @@ class Place:
 
 
 class Walk:
-    """A walk over all files, then over all objects, from `place` on; until the time is over, or about `budget` bytes are
-    read, but one file at least. Without `read`, files are looked at by the store's word alone; with `accept`, objects
-    whose bytes are right and whose ETag is another are recorded as those that count."""
+    """A walk over all files, then over all objects, from `place` on; until the time is over, or about `budget` bytes
+    are read, but one file at least. Without `read`, files are looked at by the store's word alone; with `accept`,
+    objects whose bytes are right and whose ETag is another are recorded as those that count."""
 
     def __init__(
         self,
@@ -220,7 +220,7 @@ def verify_some(budget: int, deadline: Deadline) -> None:
     def report(finding: Finding) -> None:
         findings.append(finding)
         log = get_logger()
-        said = {name: value for name, value in asdict(finding).items() if value}
+        said = asdict(finding)
         if finding.what == "unrecorded":
             log.warning("object without record", **said)
         else:

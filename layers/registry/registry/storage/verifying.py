@@ -10,7 +10,14 @@ from botocore.exceptions import ClientError
 from registry.deadlines import OutOfTimeError
 from registry.settings import MIB
 from registry.storage import copying, hashing, objects
-from registry.storage.client import ObjectChangedError, ObjectMissingError, bucket, hex_of_base64, s3
+from registry.storage.client import (
+    STORE_ERRORS,
+    ObjectChangedError,
+    ObjectMissingError,
+    bucket,
+    hex_of_base64,
+    s3,
+)
 from registry.storage.objects import StoredObject
 
 Fault = Literal["missing", "damaged", "unreadable", "replaced"]
@@ -55,7 +62,9 @@ def read(
         if now.size != recorded.size:
             return "damaged"
         return read(now, sha256, state=state, until=until, save=save) or "replaced"
-    except (ConnectionError, ClientError):
+    except STORE_ERRORS as error:
+        if isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] == 503:
+            raise  # it is busy
         look(recorded, sha256)  # which raises where it is not this one object that can't be had
         return "unreadable"
 

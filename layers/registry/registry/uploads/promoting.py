@@ -15,8 +15,8 @@ from registry.hashing import ResumableHash
 from registry.observability import count_bytes, get_logger, write_damaged_files
 from registry.records import FILES_A_ROW, MemberRow, SpecRow, UploadRow
 from registry.settings import MIB
-from registry.storage import copying, multiparts, objects
-from registry.storage.client import ChecksumError, ObjectChangedError, ObjectMissingError
+from registry.storage import copying, multiparts, objects, verifying
+from registry.storage.client import STORE_ERRORS, ChecksumError, ObjectChangedError, ObjectMissingError
 from registry.storage.copying import Copied
 from registry.storage.objects import StoredObject
 from registry.uploads import ending, long_copies, specs
@@ -215,15 +215,23 @@ def _copy_source(lease: Lease, spec: Spec, deadline: Deadline, begun: dict[int, 
             copied = _copy(lease, spec, source, deadline, begun)
     except (ObjectChangedError, ObjectMissingError):
         return Result("pending", code="source_gone")
-    except (ChecksumError, ConnectionError) as error:
-        what = "damaged" if isinstance(error, ChecksumError) else "unreadable"
-        get_logger().error("file damaged", what=what, key=source.key, upload_id=lease.upload.upload_id)
-        write_damaged_files(1, "receive_upload")
-        return Result("pending", code="source_damaged")
+    except ChecksumError:
+        return _report_source(lease, source, "damaged")
+    except STORE_ERRORS:
+        fault = verifying.read(source, spec.sha256)
+        if fault is None:  # it is not the source's
+            raise
+        return _report_source(lease, source, fault)
     if copied is None:
         return None
     crc32 = crc32 if copied.crc32 is None else copied.crc32
     return Result("verified", StoredFile(spec.path, spec.size, spec.sha256, copied.etag, crc32, spec.description))
+
+
+def _report_source(lease: Lease, source: StoredObject, what: str) -> Result:
+    get_logger().error("file damaged", what=what, key=source.key, upload_id=lease.upload.upload_id)
+    write_damaged_files(1, "receive_upload")
+    return Result("pending", code="source_damaged")
 
 
 def _copy_by_crc(
