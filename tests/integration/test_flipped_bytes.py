@@ -24,6 +24,7 @@ def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, user_i
     """Where the store keeps its bytes; and a table of one's own."""
     from registry import records
     from registry.settings import get_settings
+    from registry.storage import client
 
     stack = request.getfixturevalue(FIXTURES[request.param])
     monkeypatch.setenv("REGISTRY_TABLE", f"table-{user_id}")
@@ -31,6 +32,8 @@ def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, user_i
     get_settings.cache_clear()
     records.reset_connection()
     records.create_table()
+    # SeaweedFS looks for 13 s for another copy of what it finds damaged: once is enough here.
+    client.s3().meta.events.unregister("needs-retry.s3", unique_id="retry-config-s3")
     return stack.data.path / stack.store.folder
 
 
@@ -50,7 +53,7 @@ def flip(disk: Path, data: bytes) -> None:
     assert flipped, "these bytes lie nowhere"
 
 
-@pytest.mark.parametrize("size", [300_000, 6 * MIB])
+@pytest.mark.parametrize("size", [300_000, pytest.param(6 * MIB, marks=pytest.mark.long)])
 def test_a_flipped_byte_is_found_and_gets_nowhere(
     disk: Path, call: Callable[..., Any], started: Started, user_id: str, size: int
 ) -> None:
@@ -84,6 +87,8 @@ def test_a_flipped_byte_is_found_and_gets_nowhere(
     deliver(event_of(key_in(file["put"]["url"])))
     assert ok(api.download(version="v2", filename="b.bin")) == data
 
+    if size < MIB:
+        return  # and as that of the other size takes long enough
     with pytest.raises(Exception):  # noqa: B017  # each store says it in its own way
         deliver_archive({"user_id": user_id, "model_id": "m", "version": "v1"})
     assert [entry.key for entry in objects.list_objects(f"modelkeep/archives/{user_id}/m/v1/")] == []
