@@ -13,7 +13,7 @@ LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run local invoke minio test test-local test-deployed test-long bench check lint lint-template build format lock clean \
+.PHONY: help run verify local invoke minio test test-local test-deployed test-long bench check lint lint-template build format lock clean \
 	local-environment dev-environment bench-environment sam-environment checkov-environment ministack-environment
 
 # $(call install,LOCK,FOLDER): the environment FOLDER with what requirements/LOCK.txt pins. The copy of the lock that is
@@ -40,6 +40,9 @@ help: ## list the targets
 
 run: local-environment ## the whole registry on http://localhost:8000 (MODELKEEP_PORT, MODELKEEP_DATA, STORE=minio); Ctrl-C stops it
 	@PYTHONPATH=.:layers/registry MODELKEEP_STORE=$(STORE) exec $(PY) -m local
+
+verify: local-environment ## every file against its digest, of `make run`'s data, or of REGISTRY_BUCKET and REGISTRY_TABLE (LOOK=1, ACCEPT=1: docs/deploy.md)
+	@PYTHONPATH=.:layers/registry MODELKEEP_STORE=$(STORE) exec $(PY) -m local.verify $(if $(LOOK),--look) $(if $(ACCEPT),--accept)
 
 local: local-environment sam-environment ## the functions as Lambda runs them: SAM, MinIO, DynamoDB Local; needs Docker; Ctrl-C stops it
 	@PYTHONPATH=.:layers/registry exec $(PY) -m local.sam_service

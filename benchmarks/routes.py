@@ -110,6 +110,7 @@ def count(meter: Meter, user_id: str) -> Iterator[Counted]:
     yield from _changing(asked)
     yield from _grants(asked)
     yield asked.run("sweep_uploads", "nothing to do", {})
+    yield asked.run("verify_files", "a day's run over a dozen versions", {"gibibytes": 1})
     yield _answer(asked, "answer_options", "a browser's preflight")
     yield _answer(asked, "authenticate_request", "a token of the issuer's")
     yield from _tokens(asked)

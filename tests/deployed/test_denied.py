@@ -106,6 +106,7 @@ CASES: dict[str, tuple[Attempt | None, Attempt]] = {
     "update_model": (get(M), ("dynamodb", "delete_table", {"TableName": "TABLE"})),
     "upload_folder": (write(INBOX), read(ARCHIVE)),
     "upload_single": (write(MODEL), write(INBOX)),
+    "verify_files": (query("F#nobody"), write(MODEL)),
 }
 
 

@@ -80,7 +80,8 @@ def test_alarms_tell_whoever_is_named_and_by_default_nobody():
         assert bool(resources_of(template, "AWS::SNS::Topic")) == ("AlarmEmail" in parameters)
         alarms = resources_of(template, "AWS::CloudWatch::Alarm")
         assert set(alarms) == {
-            *("ApiErrorsAlarm", "WorkerErrorsAlarm", "ThrottlesAlarm", "DeadLettersAlarm", "OldestWorkAlarm")
+            *("ApiErrorsAlarm", "WorkerErrorsAlarm", "ThrottlesAlarm", "DeadLettersAlarm", "OldestWorkAlarm"),
+            "DamagedFilesAlarm",
         }
         for each in alarms.values():
             assert each["Properties"]["AlarmActions"] == each["Properties"]["OKActions"] == expected

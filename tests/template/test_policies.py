@@ -285,6 +285,14 @@ ALLOWED: dict[str, dict[str, str]] = {
         "s3:ListBucket": "models inbox",
         "s3:ListBucketMultipartUploads": "bucket",
     },
+    "verify_files": {
+        "dynamodb:Scan": "table",
+        "dynamodb:GetItem": "M V",
+        "dynamodb:Query": "F WK",
+        "dynamodb:PutItem": "V",
+        "s3:GetObject": "models",
+        "s3:ListBucket": "models",
+    },
 }
 
 PREFIXES = {
@@ -313,6 +321,9 @@ def granted(folder: str) -> Grants:
 
 
 def _targets(action: str, resource: str, condition: dict[str, Any]) -> set[str]:
+    if action == "dynamodb:Scan":  # which names no key
+        assert resource == TABLE_ARN and not condition
+        return {"table"}
     if resource == TABLE_ARN:
         ((operator, keys),) = condition.items()
         assert operator == "ForAllValues:StringLike"
@@ -393,6 +404,8 @@ def needed(operation: str, given: dict[str, Any]) -> set[tuple[str, str]]:
         match = re.match(r"\(?(#\w+) = (:\w+)", given["KeyConditionExpression"])
         assert match is not None and names[match[1]] == "pk"
         return {("dynamodb:Query", _kind({"pk": values[match[2]]}))}
+    if operation == "Scan":
+        return {("dynamodb:Scan", "table")}
     if "TableName" in given:
         return {(f"dynamodb:{operation}", _kind(given.get("Key") or given["Item"]))}
     if "FunctionName" in given:
@@ -750,6 +763,22 @@ def test_policies_are_enough_for_what_is_aborted_lost_dead_or_overdue(recorder: 
             PostingRow(f"P#alice#a#{term}", "2026-01-01T00:00:00.000000Z#bert#none", upload_id="0" * 32).save()
         recorder.http(endpoint, 200, path=path, query=query)
         assert ("dynamodb:DeleteItem", "P") in recorder.asked[endpoint]
+    assert recorder.refused == set()
+
+
+def test_policies_are_enough_for_the_check_of_files(recorder: Recorder):
+    from registry.storage import objects
+
+    recorder.http("upload_single", 200, **form("file", "a.txt", b"bytes", **NEW, version="v1"))
+    many = {f"many__{number:04d}-{'long' * 20}.json": b"{}" for number in range(120)}  # more than fit inline
+    recorder.http("upload_folder", 200, **form("zip_file", "a.zip", zip_of(empty=b"", **many), **NEW, version="v2"))
+    objects.delete_object("models/alice/bert/v1/a.txt")
+    objects.put_object("models/alice/bert/v2/empty", b"no longer")
+    objects.put_object("models/alice/bert/v9/a.txt", b"nobody's")
+    recorder.event("verify_files", {"gibibytes": 1})
+    recorder.event("verify_files", {"gibibytes": 1})
+    assert ("s3:ListBucket", "models") in recorder.asked["verify_files"]
+    assert {action for action, _ in recorder.asked["verify_files"]} == ALLOWED["verify_files"].keys()
     assert recorder.refused == set()
 
 

@@ -16,7 +16,7 @@ TEMPLATE = load_template()
 FUNCTIONS = functions_of(TEMPLATE)
 FOLDERS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/app.py"))
 ROUTES = {route.operation_id: route for router in find_routers() for route in router.routes}
-WORKERS = ("build_archive", "receive_upload", "sweep_uploads")
+WORKERS = ("build_archive", "receive_upload", "sweep_uploads", "verify_files")
 
 
 def resource_of(path: str) -> str:
@@ -152,6 +152,17 @@ def test_a_function_that_starts_itself_may_and_no_other():
 def test_the_sweep_is_on_a_schedule():
     (event,) = events("Schedule")["sweep_uploads"]
     assert event["Schedule"] in ("rate(1 minute)", "rate(5 minutes)")
+
+
+def test_files_are_verified_once_a_day_as_many_as_is_said_and_by_nobody_where_none_are():
+    for gibibytes, state in (("1", "ENABLED"), ("0", "DISABLED")):
+        function = functions_of(load_template(VerifyGibibytes=gibibytes))["verify_files"]
+        (event,) = [each["Properties"] for each in function["Events"].values()]
+        assert (event["Schedule"], event["State"]) == ("rate(1 day)", state)
+        assert json.loads(event["Input"]) == {"gibibytes": int(gibibytes)}
+    assert (
+        float(source()["Parameters"]["VerifyGibibytes"]["Default"]) <= 1
+    )  # a sample: next to nothing while nobody calls
 
 
 def test_every_function_has_a_policy_of_its_own_and_no_role_that_others_share():

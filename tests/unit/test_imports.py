@@ -35,7 +35,7 @@ HTTP = {
 }
 # isal: who reads, writes or unpacks ZIPs, or hashes what goes into the store.
 BYTES = {"isal"}
-WORKERS = ("receive_upload", "sweep_uploads", "build_archive")
+WORKERS = ("receive_upload", "sweep_uploads", "build_archive", "verify_files")
 WITH_BYTES = ("abort_upload", "complete_upload", "download_model", "upload_folder", "upload_single", *WORKERS)
 WITH_PATHS = ("add_files", "start_upload")  # which hold a path against the rules of ZIPs
 

@@ -121,6 +121,31 @@ def version_prefix(user_id: str, model_id: str, version: str, *, attempt: str | 
     return f"{get_settings().models_prefix}{escape_user_id(user_id)}/{model_id}/{version}{suffix}/"
 
 
+@dataclass(frozen=True, slots=True)
+class ModelKey:
+    """What a key below models/ says: whose model and version it is of, and the version's prefix."""
+
+    user_id: str
+    model_id: str
+    version: str
+    prefix: str
+
+
+def parse_model_key(key: str) -> ModelKey | None:
+    """What the key of a version's file says; None for any other key."""
+    top = get_settings().models_prefix
+    parts = key.removeprefix(top).split("/", 3)
+    if not key.startswith(top) or len(parts) != 4 or not parts[3]:
+        return None
+    user_id, model_id, (version, _, attempt) = unescape_user_id(parts[0]), parts[1], parts[2].partition("~")
+    if not (_USER_ID.fullmatch(user_id) and _MODEL_ID.fullmatch(model_id) and is_version(version)):
+        return None
+    prefix = key[: len(key) - len(parts[3])]
+    if prefix != version_prefix(user_id, model_id, version, attempt=attempt):
+        return None
+    return ModelKey(user_id, model_id, version, prefix)
+
+
 def file_key(prefix: str, path: str) -> str:
     """The key of a version's file; InvalidError where S3's 1,024 bytes do not hold it."""
     key = prefix + path

@@ -17,6 +17,7 @@ from registry.records.keys import (
 from registry.records.rows import (
     FILES_A_ROW,
     ArchiveRow,
+    CheckRow,
     DigestRow,
     GrantRow,
     IdempotencyRow,
@@ -54,6 +55,7 @@ __all__ = [
     "FILES_A_ROW",
     "WORK_SHARDS",
     "ArchiveRow",
+    "CheckRow",
     "Condition",
     "DigestRow",
     "GrantRow",

@@ -20,6 +20,7 @@
 | TokenRow       | T#sha256           | #                        | a registry token: whose, and what it allows |
 | TokenPlaceRow  | TK#user            | number of the place      | one of the user's 100 places for tokens     |
 | WorkRow        | WK#shard           | due#upload_id            | what the sweep has to look at, and when     |
+| CheckRow       | V#files            | #                        | how far the check of all files is           |
 
 `expires` is DynamoDB's TTL: seconds since 1970. Readers never count on it having come true.
 """
@@ -277,6 +278,12 @@ class WorkRow(Row):
     version = UnicodeAttribute()
     prefix = UnicodeAttribute()
     for_good = BooleanAttribute(null=True)
+
+
+class CheckRow(Row):
+    """Where the next run of `verify_files` goes on (`verifying.Place`)."""
+
+    place: Any = JsonAttribute()
 
 
 def create_table() -> None:

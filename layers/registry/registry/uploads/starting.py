@@ -214,7 +214,9 @@ def _find_sources(
     for hint in hints:
         if hint.sk in ready:
             crc32 = int(hint.crc32) if hint.crc32 is not None else None
-            sources[hint.pk.rsplit("#", 1)[-1], int(hint.size)] = (hint.key, hint.etag, crc32)
+            # The newest first: where an older one has been damaged or lost, the bytes have been sent again since.
+            place = hint.pk.rsplit("#", 1)[-1], int(hint.size)
+            sources.setdefault(place, (hint.key, hint.etag, crc32))
     return sources
 
 
