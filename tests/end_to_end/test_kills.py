@@ -19,7 +19,7 @@ from tests.end_to_end.conftest import keys_below, s3_client
 from tests.end_to_end.running import Server, running
 
 pytestmark = pytest.mark.needs("process")
-RECOVERY_SECONDS = 300  # some 70, most of them a dead worker's lease; what takes this long never comes
+RECOVERY_SECONDS = 300  # a dead worker's lease has to run out first; what takes this long never comes
 MEMBERS = 800
 LARGE = 2 * PART + PART // 2
 
