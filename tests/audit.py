@@ -1,7 +1,7 @@
-"""Known vulnerabilities in what is pinned: `python tests/audit.py LOCK…`, run by the Python that has pip-audit (`make audit`).
+"""Known vulnerabilities in what is pinned: `make audit`, which is `python tests/audit.py LOCK…` where pip-audit is.
 
-Fails on any that is not waived, with its reason, below. Where the database does not answer it says so and passes: that tells
-nothing of this code, and a release must not wait for somebody else's server; the next run asks again.
+Fails on any that is not waived, with its reason, below. Where the database does not answer it says so and passes: that
+tells nothing of this code, and a release must not wait for somebody else's server; the next run asks again.
 """
 
 from __future__ import annotations

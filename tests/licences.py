@@ -87,8 +87,7 @@ def may_be_shipped(licence: str) -> bool:
 
 
 def written(page: str) -> str:
-    """The page with the packages that there are now. Those of other Pythons than this one, which are not installed here,
-    stay."""
+    """The page with the packages that there are now. Those of other Pythons, which are not installed here, stay."""
     before, rows, after = re.split(f"{re.escape(_HEAD)}((?:\\|.*\\n)*)", page)
     now = {name: (licence_of(name), place) for name, place in shipped().items()}
     kept = {name: (licence, place) for name, licence, place in _ROW.findall(rows) if not _is_installed(name)}

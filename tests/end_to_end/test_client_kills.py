@@ -160,7 +160,7 @@ def test_a_push_killed_at_a_request_to_the_registry_goes_on(when: str, rig: Rig)
 
 
 def restart_of(server: Server) -> tuple[Callable[[], None], threading.Thread]:
-    """kill -9 at once, by the call, so that nothing is answered any more; and the start that follows, beside the test."""
+    """kill -9, by the call, so that nothing is answered any more; and the start that follows, beside the test."""
     starting = threading.Thread(target=server.start)
 
     def die() -> None:

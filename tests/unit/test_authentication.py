@@ -293,7 +293,9 @@ def test_claims_that_are_no_json_object_are_refused(issuer: Issuer, body: bytes)
     assert refusal(token) == "token_malformed"
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_no_damage_makes_a_token_good_or_breaks_us(issuer: Issuer, data: st.DataObject) -> None:
     token = issuer.token("alice")

@@ -15,9 +15,7 @@ def test_what_is_shipped_has_a_licence_that_may_be_shipped() -> None:
 
 def test_the_page_lists_it() -> None:
     text = licences.PAGE.read_text()
-    assert licences.written(text).splitlines() == text.splitlines(), (
-        "python -m tests.licences --write docs/licences.md"
-    )
+    assert licences.written(text).splitlines() == text.splitlines(), "python -m tests.licences --write docs/licences.md"
 
 
 @pytest.mark.parametrize(

@@ -307,7 +307,6 @@ def test_an_issuer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(signing_keys, "TIMEOUT_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-
         sent: list[int] = []
 
         def trickle() -> None:
