@@ -48,7 +48,7 @@ def carriers_in(path: Path) -> Iterator[Carrier]:
     known = defaultdict(list)  # tables of parameters, which functions name in their decorators
     functions = []
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             functions.append(node)
         elif cases := _cases_in(node, where):
             known[_target(node)] += cases
@@ -70,9 +70,11 @@ def _cases_in(node: ast.AST, where: str) -> list[str]:
         if not isinstance(call, ast.Call) or ast.unparse(call.func) != "pytest.mark.case":
             continue
         for given in call.args:
-            if not isinstance(given, ast.Constant) or not isinstance(given.value, str):
-                raise MarkerError(f"{where}:{call.lineno}: {ast.unparse(given)} is no literal text")
-            found.append(given.value)
+            each = given.value if isinstance(given, ast.Starred) else given
+            for value in each.elts if isinstance(each, ast.Tuple | ast.List) else [each]:
+                if not isinstance(value, ast.Constant) or not isinstance(value.value, str):
+                    raise MarkerError(f"{where}:{call.lineno}: {ast.unparse(given)} is no literal text")
+                found.append(value.value)
     return found
 
 

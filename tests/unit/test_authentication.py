@@ -134,15 +134,18 @@ def test_another_claim_can_be_the_user(issuer: Issuer, monkeypatch: pytest.Monke
     ],
     ids=lambda value: str(value)[:50],
 )
+@pytest.mark.case("N8", "N9")
 def test_a_claim_that_is_wrong_is_refused(issuer: Issuer, claims: dict[str, Any], reason: str) -> None:
     assert refusal(issuer.token("alice", **{"sub": "alice", **claims})) == reason
 
 
+@pytest.mark.case("N9")
 def test_an_issuer_that_only_begins_alike_is_another(issuer: Issuer) -> None:
     for other in (issuer.url + "/", issuer.url[:-1], issuer.url + ".evil.example", issuer.url.upper()):
         assert refusal(issuer.token("alice", iss=other)) == "wrong_issuer"
 
 
+@pytest.mark.case("N9")
 def test_times_may_differ_by_half_a_minute_and_no_more(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     now = int(time.time())
 
@@ -160,6 +163,7 @@ def test_times_may_differ_by_half_a_minute_and_no_more(issuer: Issuer, monkeypat
     assert refusal(issuer.token("alice", iat=now + far)) == "token_too_early"
 
 
+@pytest.mark.case("N8")
 def test_a_token_lives_no_longer_than_the_setting_says(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert authentication.authenticate(issuer.token("alice", lifetime_seconds=DAY)) == "alice"
     assert refusal(issuer.token("alice", lifetime_seconds=DAY + HOUR)) == "token_lives_too_long"
@@ -168,6 +172,7 @@ def test_a_token_lives_no_longer_than_the_setting_says(issuer: Issuer, monkeypat
     assert refusal(issuer.token("alice", lifetime_seconds=2 * HOUR)) == "token_lives_too_long"
 
 
+@pytest.mark.case("N6")
 def test_what_is_signed_by_a_secret_that_everybody_knows_is_refused(issuer: Issuer) -> None:
     key = issuer.keys[0]
     good = issuer.token("alice")
@@ -185,17 +190,20 @@ def test_what_is_signed_by_a_secret_that_everybody_knows_is_refused(issuer: Issu
 
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "", None, "RS1", "ES256K", ["RS256"], {"RS256": 1}, 7])
+@pytest.mark.case("N6")
 def test_an_algorithm_that_is_none_is_refused(issuer: Issuer, algorithm: Any) -> None:
     header = {"alg": algorithm, "kid": "key-1"}
     assert refusal(forge(header, claims_of(issuer.token("alice")))) == "wrong_algorithm"
     assert not issuer.requests
 
 
+@pytest.mark.case("N6")
 def test_an_unsigned_token_is_no_token(issuer: Issuer) -> None:
     assert refusal(issuer.token("alice").rsplit(".", 1)[0] + ".") == "token_malformed"
     assert refusal(issuer.token("alice").rsplit(".", 1)[0]) == "token_malformed"
 
 
+@pytest.mark.case("N6")
 def test_a_key_is_for_its_own_algorithm_alone(issuer: Issuer) -> None:
     key = issuer.keys[0]
     for algorithm in ("RS512", "PS256"):
@@ -226,17 +234,20 @@ def test_a_weak_key_is_refused_even_if_the_issuer_publishes_it(issuer: Issuer, m
 
 
 @pytest.mark.parametrize("key_id", [None, "", "unknown", "../../dev/null", "http://127.0.0.1/jwks.json", "k" * 5_000])
+@pytest.mark.case("N7")
 def test_a_key_that_is_not_named_or_not_known_is_refused(issuer: Issuer, key_id: str | None) -> None:
     assert refusal(issuer.token("alice", headers={"kid": key_id})) == "unknown_key"
     assert sum(issuer.requests.values()) <= 2
 
 
 @pytest.mark.parametrize("key_id", [7, ["key-1"], {"key-1": 1}, True])
+@pytest.mark.case("N7")
 def test_a_key_id_that_is_no_text_is_refused(issuer: Issuer, key_id: Any) -> None:
     header = {"alg": "RS256", "kid": key_id}
     assert refusal(forge(header, claims_of(issuer.token("alice")))) == "token_malformed"
 
 
+@pytest.mark.case("N7")
 def test_a_key_that_the_token_brings_itself_is_never_fetched_nor_used(issuer: Issuer) -> None:
     with Issuer() as evil:
         evil.keys[0].key_id = "evil"

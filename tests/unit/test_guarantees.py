@@ -59,7 +59,7 @@ pytestmark = pytest.mark.case("U1")
 TABLE = [pytest.param(1, marks=pytest.mark.case("U2")), pytest.param(2)]
 LOST = [pytest.param(1, marks=[pytest.mark.long, pytest.mark.case("U3")])]
 
-@pytest.mark.case("U4", "U5")
+@pytest.mark.case("U4", *("U5",))
 @pytest.mark.parametrize("n", TABLE)
 def test_a(n): ...
 
