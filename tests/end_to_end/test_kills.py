@@ -144,7 +144,7 @@ def test_a_client_in_the_middle_of_its_parts_goes_on_after_the_kill(scene: Scene
     assert [part["number"] for part in entry["multipart"]["parts"]] == [2, 3]
     send_all(entry, large)
     complete = functools.partial(client.complete, scene.uploads["parts"]["upload_id"])
-    # As every client does: a database that a busy machine keeps waiting for 24 s makes it a 500, and it can be repeated.
+    # As every client does: a database that keeps it waiting for 24 s makes it a 500, and it can be sent again.
     answer = eventually(complete, lambda answer: answer.status_code < 500, seconds=RECOVERY_SECONDS)
     assert answer.status_code in (200, 202), answer.text
     client.wait(scene.uploads["parts"]["upload_id"])
