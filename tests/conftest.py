@@ -16,6 +16,7 @@ import moto  # before boto3 is used, so that no client escapes it
 import boto3  # isort: skip
 import botocore.session
 import pytest
+from hypothesis import HealthCheck, settings
 from moto.core.serialize import BaseJSONSerializer
 
 from local import minio
@@ -32,6 +33,11 @@ SETTINGS = {
     "AWS_REGION": "us-east-1",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
+
+
+# How long an example takes tells how busy the machine is, and nothing of what is tested.
+settings.register_profile("modelkeep", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("modelkeep")
 
 
 def pytest_configure() -> None:

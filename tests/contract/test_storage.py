@@ -567,7 +567,7 @@ def test_list_of_many_parts(store: str, prefix: str) -> None:
 
 
 def send(url: str, data: bytes, headers: dict[str, str], method: str = "PUT") -> requests.Response:
-    return requests.request(method, url, data=data, headers=headers, timeout=30)
+    return requests.request(method, url, data=data, headers=headers, timeout=60)
 
 
 @pytest.mark.parametrize("digest", [False, True])
@@ -628,7 +628,7 @@ def test_presigned_url_expires(real_store: str, prefix: str, monkeypatch: pytest
     assert parse_qs(urlsplit(url).query)["X-Amz-Expires"] == ["1"]
     time.sleep(2.2)
     assert send(url, b"new", headers).status_code == 403
-    assert requests.get(read, timeout=10).status_code == 403
+    assert requests.get(read, timeout=60).status_code == 403
     longer = url.replace("X-Amz-Expires=1&", "X-Amz-Expires=3600&")
     assert longer != url
     assert send(longer, b"new", headers).status_code == 403
@@ -683,18 +683,18 @@ def test_presigned_get(real_store: str, prefix: str, name: str) -> None:
     s3().put_object(Bucket=bucket(), Key=key, Body=b"<script>", ContentType="text/html")
     wanted = disposition(name.rsplit("/", 1)[-1])
     url = presigning.presign_get(key, disposition=wanted)
-    answer = requests.get(url, timeout=10)
+    answer = requests.get(url, timeout=60)
     assert (answer.status_code, answer.content) == (200, b"<script>")
     assert answer.headers["Content-Type"] == "application/octet-stream"
     assert answer.headers["Content-Disposition"] == wanted
-    part = requests.get(url, headers={"Range": "bytes=1-3"}, timeout=10)
+    part = requests.get(url, headers={"Range": "bytes=1-3"}, timeout=60)
     assert (part.status_code, part.content) == (206, b"scr")
     assert part.headers["Content-Range"] == "bytes 1-3/8"
     shown = url.replace("attachment", "inline")
     assert shown != url
-    assert requests.get(shown, timeout=10).status_code == 403
-    assert requests.put(url, data=b"x", timeout=10).status_code == 403
-    assert requests.delete(url, timeout=10).status_code == 403
+    assert requests.get(shown, timeout=60).status_code == 403
+    assert requests.put(url, data=b"x", timeout=60).status_code == 403
+    assert requests.delete(url, timeout=60).status_code == 403
     assert objects.read_range(key, 0, 8) == b"<script>"
 
 
@@ -863,5 +863,5 @@ def test_all_that_is_written_is_encrypted_with_the_key_that_is_set(
     signed = parse_qs(urlsplit(url).query)["X-Amz-SignedHeaders"][0].split(";")
     assert set(headers) <= set(signed), "whoever leaves them out is refused by the store"
     assert presigning.presign_part(f"{prefix}parts", "id", 1, size=1, sha256=None)[1] == {}
-    assert requests.put(url, data=b"x", headers=headers, timeout=10).status_code == 200
+    assert requests.put(url, data=b"x", headers=headers, timeout=60).status_code == 200
     assert key_of("sent") == arn

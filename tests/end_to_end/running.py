@@ -17,7 +17,7 @@ import psutil
 from local.ports import Ports
 
 PROJECT = Path(__file__).parents[2]
-_START_SECONDS = 120
+_START_SECONDS = 300
 
 
 def environment() -> dict[str, str]:
@@ -86,8 +86,8 @@ class Server:
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        self._process.wait(10)
-        psutil.wait_procs(processes, timeout=10)
+        self._process.wait(60)
+        psutil.wait_procs(processes, timeout=60)
         self._process = None
 
     def restart(self) -> None:

@@ -343,6 +343,7 @@ def _targets(action: str, resource: str, condition: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize("folder", sorted(FUNCTIONS))
+@pytest.mark.case("T3")
 def test_a_function_may_do_this_and_no_more(folder: str):
     assert granted(folder) == {action: set(targets.split()) for action, targets in ALLOWED[folder].items()}
 
@@ -361,6 +362,7 @@ def test_a_function_may_use_a_key_for_what_it_reads_and_writes_if_there_is_one(f
 
 
 @pytest.mark.parametrize("folder", sorted(FUNCTIONS))
+@pytest.mark.case("T3")
 def test_with_a_given_bucket_a_function_may_do_the_same_there_and_nothing_elsewhere(folder: str):
     given = str(statements_of(functions_of(load_template(BucketName="lake"))[folder]))
     assert given == str(statements_of(FUNCTIONS[folder])).replace(BUCKET_ARN, "arn:aws:s3:::lake")

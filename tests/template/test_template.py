@@ -61,6 +61,7 @@ def test_every_route_of_the_code_is_one_of_the_template_and_the_reverse():
     assert found == expected
 
 
+@pytest.mark.case("T1")
 def test_every_path_answers_options_without_a_token_and_nothing_else_does():
     listed = events("Api")
     preflights = listed.pop("answer_options")
@@ -115,6 +116,7 @@ def test_files_pass_the_gateway_unharmed():
     assert TEMPLATE["Resources"]["Api"]["Properties"]["BinaryMediaTypes"] == ["*~1*"]
 
 
+@pytest.mark.case("T2")
 def test_no_environment_holds_a_secret():
     assert set(TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]) == {
         "REGISTRY_BUCKET",
@@ -135,6 +137,7 @@ def test_no_environment_holds_a_secret():
     }
 
 
+@pytest.mark.case("T2", "T8", "T9")
 def test_an_event_is_tried_again_and_then_kept():
     for folder in ("receive_upload", "build_archive"):
         config = FUNCTIONS[folder]["EventInvokeConfig"]
@@ -165,6 +168,7 @@ def test_files_are_verified_once_a_day_as_many_as_is_said_and_by_nobody_where_no
     )  # a sample: next to nothing while nobody calls
 
 
+@pytest.mark.case("T3")
 def test_every_function_has_a_policy_of_its_own_and_no_role_that_others_share():
     for folder, properties in FUNCTIONS.items():
         assert "Role" not in properties
@@ -172,6 +176,7 @@ def test_every_function_has_a_policy_of_its_own_and_no_role_that_others_share():
     assert "Policies" not in TEMPLATE["Globals"]["Function"]
 
 
+@pytest.mark.case("T3", "T8", "T9")
 def test_no_policy_has_a_wildcard_but_the_end_of_a_prefix():
     below = r"arn:aws:s3:::S-A-R/(models|modelkeep/uploads|modelkeep/uploads/_probe|modelkeep/archives)/\*"
     for folder, properties in FUNCTIONS.items():
@@ -183,6 +188,7 @@ def test_no_policy_has_a_wildcard_but_the_end_of_a_prefix():
                 assert "*" not in resource or re.fullmatch(below, resource), (folder, resource)
 
 
+@pytest.mark.case("T6", "T8", "T9")
 def test_a_functions_log_is_its_own_and_does_not_grow_for_ever():
     logs = {name: each["Properties"] for name, each in resources_of(TEMPLATE, "AWS::Logs::LogGroup").items()}
     assert {each["RetentionInDays"] for each in logs.values()} == {"90"}
@@ -191,6 +197,7 @@ def test_a_functions_log_is_its_own_and_does_not_grow_for_ever():
         assert logs[group]["LogGroupName"] == f"/aws/lambda/{properties['FunctionName']}", folder
 
 
+@pytest.mark.case("T2", "T9")
 def test_workers_reserve_concurrency_where_that_is_asked_and_the_sweep_never():
     for count, expected in (("0", {}), ("7", {"receive_upload": "7", "build_archive": "7"})):
         found = functions_of(load_template(WorkerConcurrency=count))
@@ -216,6 +223,7 @@ def test_what_is_built_is_what_is_deployed_where_nobody_says_otherwise(variable:
     assert said == {source()["Parameters"][parameter]["Default"]}
 
 
+@pytest.mark.case("T8")
 def test_memory_and_timeout_have_a_reason_beside_them():
     lines = (ROOT / "template.yaml").read_text().splitlines()
     named = [line for line in lines if re.match(r" +(MemorySize|Timeout): ", line)]
