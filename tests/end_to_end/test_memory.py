@@ -155,7 +155,7 @@ def test_a_zip64_of_more_than_4_gib_is_unpacked_in_flat_memory(server: Server, c
                     digest.update(block)
                     member.write(block)
             digests[name] = digest.hexdigest()
-        assert [info.file_size > 2**32 or info.header_offset > 2**32 for info in archive.infolist()] == [False, True, True]
+        assert archive.getinfo("large.bin").file_size > 2**32 < archive.getinfo("last.txt").header_offset
     with Usage(server) as usage:
         upload_id = send_archive(client, scratch / "folder.zip", "folder")
         (scratch / "folder.zip").unlink()

@@ -144,7 +144,7 @@ def _refuse_tar(window: Window) -> None:
         return
     block = window.get(0, _TAR_BLOCK_BYTES)
     try:
-        told = int(block[_TAR_SUM].split(b"\0")[0], 8)
+        told = int(block[_TAR_SUM].split(b"\0")[0].strip() or b"0", 8)
     except ValueError:
         return
     rest = block[: _TAR_SUM.start] + b" " * 8 + block[_TAR_SUM.stop :]
@@ -196,8 +196,7 @@ def _compare(record: Record, header: LocalHeader) -> None:
         "CRC-32": header.crc32 in (record.crc32, *unknown),
         "compressed size": header.compressed_size in (record.compressed_size, *unknown),
         "size": header.size in (record.size, *unknown),
-        "flags": (header.flags ^ record.flags) & ~_TAR_BLOCK_BYTES, _TAR_SUM = 512, slice(148, 156)
-_COMPRESSION_LEVEL_FLAGS == 0,
+        "flags": (header.flags ^ record.flags) & ~_COMPRESSION_LEVEL_FLAGS == 0,
     }
     for field, equal in agree.items():
         if not equal:
