@@ -4,6 +4,7 @@ what it writes and by the memory of a process of its own."""
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,7 +47,6 @@ def test_one_of_each_kind_is_refused_in_one_run_and_leaves_nothing(world: World)
 # What Lambda does: a process of its own takes the event. It says what it asked of the store, and its peak of memory.
 RUN = """
 import json, re, sys, time
-began = time.perf_counter()
 from functions.receive_upload.app import lambda_handler
 from botocore.client import BaseClient
 made, read, original = {}, [0], BaseClient._make_api_call
@@ -59,18 +59,25 @@ def call(client, operation, given):
     return answer
 
 BaseClient._make_api_call = call
-ready = time.perf_counter()
+ready, worked = time.perf_counter(), time.process_time()
 lambda_handler(json.load(sys.stdin), None)
-took = time.perf_counter() - ready
+took, worked = time.perf_counter() - ready, time.process_time() - worked
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
-print(json.dumps({"made": made, "read": read[0], "peak": peak, "seconds": took, "imports": ready - began}))
+print(json.dumps({"made": made, "read": read[0], "peak": peak, "seconds": took, "processor_seconds": worked}))
 """
 
 
 def run_alone(event: dict[str, Any]) -> dict[str, Any]:
     """Has `receive_upload` take the event in a process of its own, on the same servers."""
+    paths = os.pathsep.join([str(_PROJECT), str(_PROJECT / "layers" / "registry")])
     done = subprocess.run(
-        [sys.executable, "-c", RUN], input=json.dumps(event), cwd=_PROJECT, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", RUN],
+        input=json.dumps(event),
+        env={**os.environ, "PYTHONPATH": paths},
+        cwd=_PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
