@@ -12,7 +12,8 @@ from tests.unit import hostile
 from tests.unit.hostile import Kind
 from tests.unit.zip_builder import unpack
 
-KINDS = list(hostile.kinds())
+# One for each reason that each case is refused for; tests/unit/test_archives_hostile.py has all of them.
+KINDS = list({(kind.case, kind.fault): kind for kind in hostile.kinds()}.values())
 
 
 def send(api: Any, data: bytes) -> tuple[str, dict[str, Any]]:
@@ -122,8 +123,6 @@ def test_pypis_rule_can_be_set(api, setting, started):
     setting(max_ratio=50, ratio_from_bytes=64 * 2**20)
     is_refused(api, started, hostile.bomb(128 * 2**20), "archive_bomb")
     assert ok(api.folder(hostile.bomb(64 * 2**20)))["total_size"] == 64 * 2**20
-    setting(max_ratio=0)
-    assert ok(api.folder(hostile.bomb(128 * 2**20), "other"))["total_size"] == 128 * 2**20
 
 
 NAME, DEEP = "n" * 41, "/".join("d" * 5)

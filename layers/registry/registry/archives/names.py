@@ -94,9 +94,9 @@ def _find_clash(one: _Entry, other: _Entry) -> tuple[Fault, str] | None:
     (one_key, one_path, one_is_folder), (other_key, other_path, other_is_folder) = one, other
     one_names, other_names = one_key.split("\0"), other_key.split("\0")
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one_names, other_names, strict=False)))
-    if not shared:
-        return None
     head, other_head = ("/".join(path.split("/")[:shared]) for path in (one_path, other_path))
+    if not head:
+        return None
     is_folder, other_is_folder = one_is_folder or shared < len(one_names), other_is_folder or shared < len(other_names)
     if is_folder != other_is_folder:
         file, folder = (other_head, head) if is_folder else (head, other_head)
