@@ -19,6 +19,7 @@ from registry.settings import get_settings
 from registry.storage.writing import ObjectWriter
 from registry.uploads import ending, inbox, leases, promoting, starting, working
 from registry.uploads.leases import OPEN, Lease, LeaseLostError
+from registry.uploads.limits import get_limits
 
 _READ_BYTES = 1024 * 1024
 
@@ -26,7 +27,7 @@ _READ_BYTES = 1024 * 1024
 def upload_single(*, principal: Principal, form: SingleForm, filename: str, body: BinaryIO, size: int) -> Metadata:
     """One file becomes a version. The answer comes when its bytes are stored, hashed and published."""
     authorise(principal, "write", naming.check_user_id(form.user_id), naming.check_model_id(form.model_id))
-    path = archives.check_path(naming.last_segment(filename), subject="path")
+    path = archives.check_path(naming.last_segment(filename), limits=get_limits(), subject="path")
     upload = _new_upload(principal, form, kind="form")
     upload.primary = path if form.is_primary else None
     longest = naming.version_prefix(form.user_id, form.model_id, form.version, attempt=upload.upload_id)

@@ -16,6 +16,7 @@ from registry.schemas.words import MAX_FILES, Fields
 from registry.settings import get_settings
 from registry.uploads import ending, finding, inbox, specs, waking
 from registry.uploads.leases import OPEN
+from registry.uploads.limits import get_limits
 from registry.uploads.specs import Spec
 
 if TYPE_CHECKING:
@@ -166,8 +167,9 @@ def _prepare(principal: Principal, upload: UploadRow, request: StartUpload) -> l
 def _check_files(upload: UploadRow, files: list[FileSpec], *, known: list[str]) -> None:
     """Refuses files whose paths are wrong, in themselves or beside those that the upload has."""
     longest = naming.version_prefix(upload.user_id, upload.model_id, upload.version, attempt=upload.upload_id)
+    limits = get_limits()
     for file in files:
-        naming.file_key(longest, archives.check_path(file.path, subject="path"))
+        naming.file_key(longest, archives.check_path(file.path, limits=limits, subject="path"))
     archives.check_path_set([*known, *(file.path for file in files)], subject="path")
     marked = sum(file.is_primary for file in files)
     if marked > 1 or (marked and upload.primary):
