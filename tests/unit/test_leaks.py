@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,22 +71,29 @@ def test_what_is_no_secret_is_not_found(watch: LogWatch) -> None:
     assert watch.seen and not watch.found
 
 
-def test_a_session_whose_log_has_a_secret_fails(tmp_path: Path) -> None:
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A folder that this session's own watch does not search."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_a_session_whose_log_has_a_secret_fails(elsewhere: Path) -> None:
     """In a session of its own: once a record, once a file that a server left."""
     for name, line in {
         "record": f"logging.getLogger('x').warning({SECRETS[0]!r})",
         "file": f"(tmp_path / 'server.log').write_text({JWT!r})",
         "nothing": "logging.getLogger('x').warning('hello')",
     }.items():
-        test = tmp_path / f"test_{name}.py"
+        test = elsewhere / f"test_{name}.py"
         test.write_text(
             "import logging\nfrom tests.leaks import no_secret_in_any_log\n"
             f"def test_leak(tmp_path):\n    {line}\ndef test_innocent():\n    pass\n"
         )
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(test)]
-        command += [f"--basetemp={tmp_path / name}", f"--rootdir={tmp_path}"]
+        command += [f"--basetemp={elsewhere / name}", f"--rootdir={elsewhere}"]
         environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-        ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        ran = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True)
         assert (ran.returncode == 0) is (name == "nothing"), ran.stdout
         assert ("secrets in logs" in ran.stdout) is (name != "nothing"), ran.stdout
 
