@@ -23,6 +23,7 @@ from local import minio
 from local.ports import Ports
 from local.seaweedfs import ProgramMissingError
 from local.servers import Stack
+from tests.leaks import no_secret_in_any_log  # noqa: F401  # a fixture, for every test
 
 SETTINGS = {
     "REGISTRY_BUCKET": "modelkeep",

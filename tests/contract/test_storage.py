@@ -582,6 +582,7 @@ def test_presigned_put(real_store: str, prefix: str, name: str, digest: bool) ->
     assert send(url, data, headers).status_code == 200, "may be sent again while it lives"
 
 
+@pytest.mark.case("A11", "A13")
 def test_presigned_put_is_for_these_bytes_alone(real_store: str, prefix: str) -> None:
     data, key = b"some bytes", f"{prefix}a"
     url, headers = presigning.presign_put(key, size=len(data), sha256=sha256(data))
@@ -619,6 +620,7 @@ def test_presigned_put_of_nothing(real_store: str, prefix: str) -> None:
     assert found.size == 0
 
 
+@pytest.mark.case("A11")
 def test_presigned_url_expires(real_store: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(f"{prefix}a", b"old")
     monkeypatch.setenv("REGISTRY_URL_EXPIRES_SECONDS", "1")
@@ -645,6 +647,7 @@ def test_presigned_url_hides_and_limits(real_store: str, prefix: str) -> None:
         assert int(query["X-Amz-Expires"][0]) <= 3600
 
 
+@pytest.mark.case("A11", "A13")
 @pytest.mark.parametrize("digest", [False, True])
 def test_presigned_part(real_store: str, prefix: str, digest: bool) -> None:
     key, data = f"{prefix}a", os.urandom(5 * MIB)
@@ -675,6 +678,7 @@ def test_presigned_part(real_store: str, prefix: str, digest: bool) -> None:
     assert send(url, b"end", headers).status_code == 404, "it is complete: there is nothing to add to"
 
 
+@pytest.mark.case("A11", "A14")
 @pytest.mark.parametrize("name", ["a.html", *KEYS[:5]])
 def test_presigned_get(real_store: str, prefix: str, name: str) -> None:
     from registry.downloads import disposition
