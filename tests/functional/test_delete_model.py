@@ -95,7 +95,8 @@ def test_what_is_not_there_is_a_404(api):
     refused(api.delete(version="v1"), 404)
 
 
-def test_the_version_is_free_again_and_a_new_one_has_its_own_bytes_and_place(api):  # U16
+@pytest.mark.case("U16")
+def test_the_version_is_free_again_and_a_new_one_has_its_own_bytes_and_place(api):
     ok(api.single(content=b"old", name="Old", tags="old"))
     ok(api.delete())
     body = ok(api.single(content=b"new", name="New"))

@@ -49,6 +49,7 @@ def rules(found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {rule["Id"]: rule for rule in found}
 
 
+@pytest.mark.case("U17")
 def test_what_was_deleted_can_be_restored_for_thirty_days_and_the_inbox_does_not_pile_up():
     assert properties("Bucket")["VersioningConfiguration"] == {"Status": "Enabled"}
     found = rules(properties("Bucket")["LifecycleConfiguration"]["Rules"])
@@ -71,6 +72,7 @@ def test_browsers_reach_the_bucket_from_named_origins_and_by_default_from_none()
     assert set(rule["AllowedMethods"]) == {"GET", "HEAD", "PUT"}
 
 
+@pytest.mark.case("U20")
 def test_an_event_of_the_inbox_and_no_other_wakes_receive_upload():
     (told,) = properties("Bucket")["NotificationConfiguration"]["LambdaConfigurations"]
     assert told["Event"] == "s3:ObjectCreated:*"

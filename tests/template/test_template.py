@@ -127,6 +127,7 @@ def test_no_environment_holds_a_secret():
     }
 
 
+@pytest.mark.case("U21")
 def test_an_event_is_tried_again_and_then_kept():
     for folder in ("receive_upload", "build_archive"):
         config = FUNCTIONS[folder]["EventInvokeConfig"]
