@@ -23,11 +23,26 @@ from registry.uploads import completing, showing
 
 from local.servers import Stack
 from tests.end_to_end.proxying import Proxy
-from tests.end_to_end.troubles import Cut, Exchange, Reset
+from tests.end_to_end.troubles import Cut, CutError, Exchange, Reset, Way
 from tests.integration.harness import MIB, World, event_of
 from tests.integration.soundness import Soundness
 
 PART = 5 * MIB
+
+
+class Cutter(Cut):
+    """Any number of times; how often, it says."""
+
+    def __init__(self, wants: Callable[[Exchange], bool], way: Way, after: int) -> None:
+        super().__init__(wants, way, after, times=10**9)
+        self.struck = 0
+
+    def passing(self, way: Way, done: int, chunk: bytes) -> bytes:
+        try:
+            return super().passing(way, done, chunk)
+        except CutError:
+            self.struck += 1
+            raise
 
 
 def reconnect() -> None:
@@ -69,9 +84,7 @@ def is_part(exchange: Exchange) -> bool:
 
 
 @pytest.mark.case("U1")
-def test_put_that_dies_half_way_leaves_nothing_and_its_url_is_good_for_another(
-    sound: Soundness, proxy: Proxy
-) -> None:
+def test_put_that_dies_half_way_leaves_nothing_and_its_url_is_good_for_another(sound: Soundness, proxy: Proxy) -> None:
     from registry import naming
 
     world, data = sound.world, random.Random(1).randbytes(4 * MIB)
@@ -114,17 +127,17 @@ def send(world: World, model: int, size: int) -> tuple[str, int]:
 
 
 def parallel_multiparts(sound: Soundness, proxy: Proxy, *, size: int, one_in: int) -> None:
+    """Of the parts that clients send one in so many breaks off, and of all that functions ask for one in a hundred:
+    few enough that none does five times in a row, which is where botocore gives up."""
     world = sound.world
-    proxy.troubles += [
-        Cut(every(one_in, is_part), "up", MIB, times=10_000),
-        Reset(every(one_in, lambda exchange: not is_part(exchange)), times=10_000),
-    ]
+    cuts = Cutter(every(one_in, is_part), "up", MIB)
+    resets = Reset(every(100, lambda exchange: not is_part(exchange)), times=10**9)
+    proxy.troubles += [cuts, resets]
     with ThreadPoolExecutor(50) as pool:
         sent = list(pool.map(lambda model: send(world, model, size), range(50)))
-    cuts, resets = (10_000 - trouble.left for trouble in proxy.troubles)
-    assert cuts == sum(broken for _, broken in sent) > 0
-    assert resets > 0
     proxy.troubles.clear()
+    assert sum(broken for _, broken in sent) == cuts.struck > 0
+    assert resets.left < 10**9
     for model, (digest, _) in enumerate(sent):
         assert world.files(f"model-{model}", "v1") == {"weights.bin": digest}
     sound.check()
@@ -132,20 +145,18 @@ def parallel_multiparts(sound: Soundness, proxy: Proxy, *, size: int, one_in: in
 
 @pytest.mark.case("S2", "U2")
 def test_50_parallel_multiparts_of_which_some_connections_break(sound: Soundness, proxy: Proxy) -> None:
-    parallel_multiparts(sound, proxy, size=PART + 1, one_in=10)
+    parallel_multiparts(sound, proxy, size=PART + 2 * MIB, one_in=10)
 
 
 @pytest.mark.long
 @pytest.mark.case("S2", "U2")
-def test_50_parallel_multiparts_of_100_mib_of_which_1_in_100_connections_break(
-    sound: Soundness, proxy: Proxy
-) -> None:
+def test_50_parallel_multiparts_of_100_mib_of_which_1_in_100_connections_break(sound: Soundness, proxy: Proxy) -> None:
     parallel_multiparts(sound, proxy, size=100 * MIB, one_in=100)
 
 
 @pytest.mark.case("U22")
 def test_functions_go_on_where_their_store_broke_off(sound: Soundness, proxy: Proxy) -> None:
-    """A large member is read through connections that each end after a MiB; every third other exchange, with the table
+    """A large member is read through connections that end in the middle; every third other exchange, with the table
     too, breaks before it is heard."""
     world, data = sound.world, random.Random(2).randbytes(6 * MIB)
     target = BytesIO()
@@ -154,13 +165,13 @@ def test_functions_go_on_where_their_store_broke_off(sound: Soundness, proxy: Pr
         archive.writestr("small.txt", b"small")
     upload = world.start("model", archive={"size": len(target.getvalue())})
     event = world.put_archive(upload, target.getvalue())
-    reads = Cut(lambda exchange: exchange.method == "GET" and exchange.host == proxy.store, "down", MIB, times=4)
+    reads = Cutter(lambda exchange: exchange.method == "GET" and exchange.host == proxy.store, "down", 5 * MIB // 2)
     others = Reset(every(3, lambda exchange: exchange.method != "GET"), times=1_000)
     proxy.troubles += [reads, others]
     world.receive(event)
-    assert reads.left == 0
-    assert others.left < 1_000
     proxy.troubles.clear()
+    assert reads.struck >= 2
+    assert others.left < 1_000
     world.verify("model", "v1", {"large.bin": data, "small.txt": b"small"})
     sound.check()
 

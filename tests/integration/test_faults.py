@@ -3,7 +3,7 @@ event comes again, a client tries again, the sweep comes by. In the end all is w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -15,58 +15,53 @@ from tests.integration.network import Network, Trouble
 from tests.integration.soundness import Soundness
 from tests.integration.use_cases import USE_CASES, UseCase
 
-HOWS = ["die", "refuse", "lose"]
-EVERY = 9  # the normal run takes every ninth call of each use case, another one for each kind of fault
-named = pytest.mark.parametrize("use_case", USE_CASES, ids=lambda each: each.__name__)
+HOWS: list[Any] = ["die", "refuse", "lose"]
 
 
-def calls_of(world: World, use_case: type[UseCase]) -> int:
-    case = use_case(world, "undisturbed")
-    with world.process.watched() as process:
-        case.work()
-    world.started.run()
-    case.check()
-    return process.calls
+def name_of(use_case: type[UseCase], what: Any) -> str:
+    return f"{use_case.__name__}-{what}".lower()
 
 
-def strike(sound: Soundness, use_case: type[UseCase], how: Any, numbers: Iterator[int]) -> int:
-    """Each number a model of its own; the last number at which there was a call."""
-    world = sound.world
+def strike(world: World, use_case: type[UseCase], faults: Iterable[Fault]) -> int:
+    """Each fault strikes a model of its own, until there is no such call any more; how many did."""
     cases = []
-    last = 0
-    for number in numbers:
-        case = use_case(world, f"model-{number}")
-        struck = world.process.run_to_fault(case.work, Fault(number, how))
+    for count, fault in enumerate(faults):
+        case = use_case(world, name_of(use_case, f"{fault.how}-{fault.at}"))
+        struck = world.process.run_to_fault(case.work, fault)
         cases.append(case)
         if not struck:
             break
-        last = number
         # What follows at once may be refused, as when a dead worker's lease still runs, but does no harm.
         with suppress(RegistryError):
             case.again()
     world.recover()
     for case in cases:
         case.check()
-    sound.check()
-    return last
+    return count
 
 
 @pytest.mark.case("U12", "U22")
-@pytest.mark.parametrize("how", HOWS)
-@named
-def test_some_calls_fail(sound: Soundness, use_case: type[UseCase], how: str) -> None:
-    total = calls_of(sound.world, use_case)
-    first = 1 + (USE_CASES.index(use_case) + 3 * HOWS.index(how)) % EVERY
-    numbers = [*range(min(first, total), total + 1, EVERY), total + 10]  # the last is no call's
-    assert strike(sound, use_case, how, iter(numbers)) > 0
+def test_some_calls_fail(sound: Soundness) -> None:
+    """Of each use case one call for each kind of fault, spread over all that it makes."""
+    world = sound.world
+    for turn, use_case in enumerate(USE_CASES):
+        case = use_case(world, name_of(use_case, "undisturbed"))
+        with world.process.watched() as process:
+            case.work()
+        total = process.calls
+        case.check()
+        faults = [Fault(1 + (total * (3 * turn + 5 * number) // 16) % total, how) for number, how in enumerate(HOWS)]
+        strike(world, use_case, faults)
+    sound.check()
 
 
 @pytest.mark.long
 @pytest.mark.case("U12", "U22")
 @pytest.mark.parametrize("how", HOWS)
-@named
-def test_every_call_fails_in_turn(sound: Soundness, use_case: type[UseCase], how: str) -> None:
-    assert strike(sound, use_case, how, iter(range(1, 1_000))) >= 3
+@pytest.mark.parametrize("use_case", USE_CASES, ids=lambda each: each.__name__)
+def test_every_call_fails_in_turn(sound: Soundness, use_case: type[UseCase], how: Any) -> None:
+    assert strike(sound.world, use_case, (Fault(at, how) for at in range(1, 1_000))) >= 3
+    sound.check()
 
 
 @pytest.mark.case("U22")
@@ -77,7 +72,7 @@ def test_what_fails_once_is_done_by_trying_again(
     """Nobody notices: no error, no event that has to come again, no sweep."""
     network = Network(monkeypatch)
     for use_case in USE_CASES:
-        case = use_case(sound.world, f"model-{use_case.__name__.lower()}")
+        case = use_case(sound.world, name_of(use_case, trouble))
         with network.failing_first(trouble):
             case.work()
         case.check()
@@ -86,18 +81,16 @@ def test_what_fails_once_is_done_by_trying_again(
 
 
 @pytest.mark.case("U22")
-@named
-def test_what_was_done_without_an_answer_is_not_done_twice(
-    sound: Soundness, use_case: type[UseCase], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_done_without_an_answer_is_not_done_twice(sound: Soundness, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server has done every call when the connection breaks, and botocore asks for it again."""
     world, network = sound.world, Network(monkeypatch)
-    case = use_case(world, "model")
-    with network.failing_first("lost"), suppress(Exception):  # a clean failure is allowed
-        case.work()
-    assert network.struck
-    with suppress(RegistryError):
-        case.again()
-    world.recover()
-    case.check()
+    for use_case in USE_CASES:
+        case = use_case(world, name_of(use_case, "lost"))
+        with network.failing_first("lost"), suppress(Exception):  # a clean failure is allowed
+            case.work()
+        with suppress(RegistryError):
+            case.again()
+        world.recover()
+        case.check()
+    assert min(network.struck["store"], network.struck["table"]) > len(USE_CASES)
     sound.check()

@@ -113,9 +113,7 @@ def test_archive_replaced_while_it_is_unpacked(sound: Soundness) -> None:
     assert len(old) == len(new)
     upload = world.start("model", archive={"size": len(old)})
     event = world.put_archive(upload, old)
-    world.process.stall(
-        lambda: world.receive(event), "PutObject", lambda: world.put_archive(upload, new), key="a.onnx"
-    )
+    world.process.stall(lambda: world.receive(event), "PutObject", lambda: world.put_archive(upload, new), key="a.onnx")
     world.receive(event)
     world.recover()
     shown = world.get("model")

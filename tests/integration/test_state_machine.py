@@ -76,7 +76,7 @@ class Machine(RuleBasedStateMachine):
         errors: tuple[type[Exception], ...] = (),
     ) -> Any:
         """Does something; `calm` says in what states attempts may be then, `struck` in which others if a fault hit it.
-        Of those that are `new` at least the first is there, if nothing hit it. The result, or the error; None if hit."""
+        Those that are `new` may be there then. The result, or the error; None if it was hit."""
         self.tally["steps"] += 1
         hit = False
         result: Any = None
@@ -125,13 +125,15 @@ class Machine(RuleBasedStateMachine):
     def _free(self, attempt: Attempt) -> bool:
         """Whether nobody, dead or alive, has its lease."""
         row = self.world.rows().get((f"A#{attempt.upload_id}", "#"))
-        return row is None or float(row.get("lease_until", 0)) < int(time.time())
+        return row is None or float(row["lease_until"]) < int(time.time())
 
     def _worked(self, attempt: Attempt) -> set[State]:
         return attempt.ends_as() if self._free(attempt) else {attempt.state}
 
     def _dead_form(self, attempt: Attempt) -> bool:
-        return attempt.kind in ("form", "folder") and attempt.state == "open" and self._free(attempt)
+        if attempt.kind not in ("form", "folder") or attempt.state != "open":
+            return False
+        return float(self.world.rows()[f"A#{attempt.upload_id}", "#"]["lease_until"]) < time.time()
 
     def _pick(self, number: int, kinds: tuple[str, ...] = ("files", "archive")) -> Attempt | None:
         some = [each for each in self.model.attempts if each.kind in kinds][-12:]
@@ -171,9 +173,7 @@ class Machine(RuleBasedStateMachine):
         hit: dict[Attempt, set[State]] = {holder: {holder.state, "gone"}} if over and holder is not None else {}
         calm: dict[Attempt, set[State]] = {**over, attempt: {"ready"} if attempt.sound else {"gone"}}
         new = [] if taken else [attempt]
-        result = self.step(
-            work, fault, calm=calm, struck=hit, new=new, errors=(ConflictError, InvalidError)
-        )
+        result = self.step(work, fault, calm=calm, struck=hit, new=new, errors=(ConflictError, InvalidError))
         if result is None:
             return
         if taken:
@@ -418,7 +418,7 @@ class Machine(RuleBasedStateMachine):
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
-    @rule(seconds=st.sampled_from([5, 70, 4_000, 90_000, 8 * 86_400]))
+    @rule(seconds=st.sampled_from([7, 70, 4_000, 90_000, 8 * 86_400]))
     def wait(self, seconds: int) -> None:
         self.world.clock.forward(seconds)
 
@@ -539,5 +539,5 @@ def test_random_work_with_random_faults_for_as_long_as_told(machine: type[Machin
     """MODELKEEP_FAULT_MINUTES, or two."""
     until = time.monotonic() + 60 * float(os.environ.get("MODELKEEP_FAULT_MINUTES", "2"))
     while time.monotonic() < until:
-        run(machine, max_examples=10, stateful_step_count=50)
+        run(machine, max_examples=10, stateful_step_count=50, derandomize=False)
     print(f"\n{dict(machine.tally)}")

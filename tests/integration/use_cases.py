@@ -7,7 +7,7 @@ import io
 import os
 import zipfile
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 from registry.errors import ConflictError, NotFoundError
 from registry.settings import get_settings
@@ -145,7 +145,7 @@ class Reuse(UseCase):
 class Form(UseCase):
     """One file by form. A client whose request failed sends it once more."""
 
-    contents = {"model.onnx": b"one small file"}
+    contents: ClassVar = {"model.onnx": b"one small file"}
 
     def work(self) -> None:
         self.world.upload_single(self.model_id, self.contents["model.onnx"])
@@ -158,7 +158,7 @@ class Form(UseCase):
 
 
 class LargeForm(Form):
-    contents = {"model.onnx": LARGE}
+    contents: ClassVar = {"model.onnx": LARGE}
 
 
 class Folder(Form):
@@ -169,7 +169,7 @@ class Folder(Form):
 
 
 class Update(UseCase):
-    change = {"tags": ["new"], "name": "new name", "is_active": False}
+    change: ClassVar = {"tags": ["new"], "name": "new name", "is_active": False}
 
     def __init__(self, world: World, model_id: str) -> None:
         super().__init__(world, model_id)
