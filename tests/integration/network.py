@@ -14,7 +14,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError
 
-Trouble = Literal["busy", "broken", "reset", "lost"]
+Trouble = Literal["busy", "reset", "lost"]
 _XML = "<Error><Code>{}</Code><Message>later</Message></Error>"
 _JSON = '{{"__type":"com.amazonaws.dynamodb.v20120810#{}","message":"later"}}'
 
@@ -28,8 +28,8 @@ class _Body:
 
 
 class Network:
-    """`busy`: S3 says 503 SlowDown, the table that it is throttled; `broken`: both say 500; `reset`: the connection
-    breaks before the server has read the request; `lost`: after it has done what was asked."""
+    """`busy`: S3 says 503 SlowDown, the table that it is throttled, and every other time both say 500; `reset`: the
+    connection breaks before the server has read the request; `lost`: after it has done what was asked."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import botocore.endpoint
@@ -49,7 +49,7 @@ class Network:
                 send(session, request)
             if trouble in ("lost", "reset"):
                 raise ConnectionClosedError(endpoint_url=request.url)
-            return _refuse(request, trouble)
+            return _refuse(request, throttled=sum(self.struck.values()) % 2 == 0)
 
         monkeypatch.setattr(URLLib3Session, "send", passing)
         # It waits before it tries again, which proves nothing.
@@ -75,11 +75,11 @@ class Network:
             self._trouble = None
 
 
-def _refuse(request: Any, trouble: Trouble) -> AWSResponse:
+def _refuse(request: Any, *, throttled: bool) -> AWSResponse:
     if "X-Amz-Target" in request.headers:
-        status, code = (400, "ThrottlingException") if trouble == "busy" else (500, "InternalServerError")
+        status, code = (400, "ThrottlingException") if throttled else (500, "InternalServerError")
         body, kind = _JSON.format(code), "application/x-amz-json-1.0"
     else:
-        status, code = (503, "SlowDown") if trouble == "busy" else (500, "InternalError")
+        status, code = (503, "SlowDown") if throttled else (500, "InternalError")
         body, kind = _XML.format(code), "application/xml"
     return AWSResponse(request.url, status, {"Content-Type": kind, "Content-Length": str(len(body))}, _Body(body))

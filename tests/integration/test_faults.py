@@ -25,12 +25,14 @@ def name_of(use_case: type[UseCase], what: Any) -> str:
 def strike(world: World, use_case: type[UseCase], faults: Iterable[Fault]) -> int:
     """Each fault strikes a model of its own, until there is no such call any more; how many did."""
     cases = []
-    for count, fault in enumerate(faults):
+    count = 0
+    for fault in faults:
         case = use_case(world, name_of(use_case, f"{fault.how}-{fault.at}"))
         struck = world.process.run_to_fault(case.work, fault)
         cases.append(case)
         if not struck:
             break
+        count += 1
         # What follows at once may be refused, as when a dead worker's lease still runs, but does no harm.
         with suppress(RegistryError):
             case.again()
@@ -42,7 +44,7 @@ def strike(world: World, use_case: type[UseCase], faults: Iterable[Fault]) -> in
 
 @pytest.mark.case("U12", "U22")
 def test_some_calls_fail(sound: Soundness) -> None:
-    """Of each use case one call for each kind of fault, spread over all that it makes."""
+    """Of each use case two calls, each by another kind of fault, spread over all that it makes."""
     world = sound.world
     for turn, use_case in enumerate(USE_CASES):
         case = use_case(world, name_of(use_case, "undisturbed"))
@@ -50,7 +52,8 @@ def test_some_calls_fail(sound: Soundness) -> None:
             case.work()
         total = process.calls
         case.check()
-        faults = [Fault(1 + (total * (3 * turn + 5 * number) // 16) % total, how) for number, how in enumerate(HOWS)]
+        hows = [how for how in HOWS if how != HOWS[turn % 3]]
+        faults = [Fault(1 + (total * (3 * turn + 7 * number) // 16) % total, how) for number, how in enumerate(hows)]
         strike(world, use_case, faults)
     sound.check()
 
@@ -65,7 +68,7 @@ def test_every_call_fails_in_turn(sound: Soundness, use_case: type[UseCase], how
 
 
 @pytest.mark.case("U22")
-@pytest.mark.parametrize("trouble", ["busy", "broken", "reset"])
+@pytest.mark.parametrize("trouble", ["busy", "reset"])
 def test_what_fails_once_is_done_by_trying_again(
     sound: Soundness, trouble: Trouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,11 +30,8 @@ from tests.integration.soundness import Soundness
 LOOKS = 3_700  # seconds: the longest that the sweep leaves an open upload alone, and some
 MODELS, VERSIONS = st.sampled_from(["m", "m1"]), st.sampled_from(["v1", "v2"])
 PICKS = st.integers(0, 11)
-FAULTS = st.one_of(
-    st.none(),
-    st.none(),
-    st.builds(Fault, st.integers(1, 30), st.sampled_from(["die", "refuse", "lose"])),
-)
+STRUCK = st.builds(Fault, st.integers(1, 20), st.sampled_from(["die", "refuse", "lose"]))
+FAULTS = st.one_of(st.none(), STRUCK, STRUCK)
 WORDS = st.sampled_from(["alpha", "beta", "gamma"])
 ANY: set[State] = {"open", "ready", "deleting", "gone"}
 
@@ -464,9 +461,9 @@ class Machine(RuleBasedStateMachine):
             assert shown.keys() == wanted.keys()
             for name, attempt in wanted.items():
                 self._holds(shown[name], attempt)
-            for word in ("alpha", "beta", "gamma"):
-                found = {(each.model_id, each.version) for each in world.list(query=word, tags=word, is_active=active)}
-                assert found == {name for name, each in wanted.items() if each.fields[:2] == (word, word)}
+            word = ("alpha", "beta", "gamma")[self.tally["steps"] % 3]
+            found = {(each.model_id, each.version) for each in world.list(query=word, tags=word, is_active=active)}
+            assert found == {name for name, each in wanted.items() if each.fields[:2] == (word, word)}
         newest = self.model.newest()
         assert {each.model_id: each.version for each in world.list(latest=True)} == {
             model_id: each.version for model_id, each in newest.items()
@@ -528,9 +525,9 @@ def run(machine: type[Machine], **how: Any) -> None:
 
 @pytest.mark.case("S5")
 def test_random_work_with_random_faults(machine: type[Machine]) -> None:
-    run(machine, max_examples=8, stateful_step_count=30, derandomize=True, phases=[Phase.generate, Phase.shrink])
-    for kind in ("published", "die", "refuse", "lose"):
-        assert machine.tally[kind] > 3, machine.tally
+    run(machine, max_examples=4, stateful_step_count=30, derandomize=True, phases=[Phase.generate, Phase.shrink])
+    assert machine.tally["published"] > 3, machine.tally
+    assert machine.tally["die"] + machine.tally["refuse"] + machine.tally["lose"] > 5, machine.tally
 
 
 @pytest.mark.long
@@ -539,5 +536,5 @@ def test_random_work_with_random_faults_for_as_long_as_told(machine: type[Machin
     """MODELKEEP_FAULT_MINUTES, or two."""
     until = time.monotonic() + 60 * float(os.environ.get("MODELKEEP_FAULT_MINUTES", "2"))
     while time.monotonic() < until:
-        run(machine, max_examples=10, stateful_step_count=50, derandomize=False)
+        run(machine, max_examples=5, stateful_step_count=50, derandomize=False)
     print(f"\n{dict(machine.tally)}")

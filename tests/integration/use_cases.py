@@ -15,6 +15,7 @@ from registry.settings import get_settings
 from tests.integration.harness import MIB, Fault, World, make_zip
 
 FILES = {"weights/model.onnx": b"small model", "config.json": b"{}", "data.bin": os.urandom(5 * MIB + 7)}
+FEW = {"weights/model.onnx": b"small model", "config.json": b"{}"}
 MEMBERS = {"a/model.onnx": b"stored", "a/readme.md": b"deflated " * 100, "a/big.bin": os.urandom(5 * MIB + 11)}
 ARCHIVE = make_zip(MEMBERS, deflated=["a/readme.md"])
 LARGE = os.urandom(9 * MIB)
@@ -53,8 +54,8 @@ class Promotion(UseCase):
 
     def __init__(self, world: World, model_id: str) -> None:
         super().__init__(world, model_id)
-        self.upload = world.start_files(model_id, FILES)
-        self.event = world.put_files(self.upload, FILES)
+        self.upload = world.start_files(model_id, self.contents)
+        self.event = world.put_files(self.upload, self.contents)
 
     def work(self) -> None:
         self.world.receive(self.event)
@@ -98,6 +99,8 @@ class Refusal(Promotion):
 class Completion(Promotion):
     """The client's own word instead of an event."""
 
+    contents = FEW
+
     def work(self) -> None:
         from registry.auth import ANYBODY
         from registry.uploads import completing
@@ -113,11 +116,11 @@ class Start(UseCase):
     """The start of an upload, which the client repeats by its Idempotency-Key."""
 
     def work(self) -> Any:
-        return self.world.start_files(self.model_id, FILES, key=f"key-{self.model_id}")
+        return self.world.start_files(self.model_id, FEW, key=f"key-{self.model_id}")
 
     def check(self) -> None:
-        self.world.receive(self.world.put_files(self.work(), FILES))
-        self.verify(FILES)
+        self.world.receive(self.world.put_files(self.work(), FEW))
+        self.verify(FEW)
 
 
 class Reuse(UseCase):
@@ -203,8 +206,7 @@ class Delete(UseCase):
     def __init__(self, world: World, model_id: str) -> None:
         super().__init__(world, model_id)
         world.upload_single(model_id, b"older", version="v0")
-        promotion = Promotion(world, model_id)
-        promotion.work()
+        Completion(world, model_id).work()
 
     def work(self) -> None:
         self.world.delete(self.model_id, "v1")
@@ -251,9 +253,9 @@ class LateEvent(UseCase):
 
     def __init__(self, world: World, model_id: str) -> None:
         super().__init__(world, model_id)
-        upload = world.start_files(model_id, FILES)
+        upload = world.start_files(model_id, FEW)
         world.abort(upload.upload_id)
-        self.event = world.put_files(upload, FILES)
+        self.event = world.put_files(upload, FEW)
 
     def work(self) -> None:
         self.world.receive(self.event)
@@ -283,7 +285,7 @@ class Finishing(UseCase):
 
     def __init__(self, world: World, model_id: str) -> None:
         super().__init__(world, model_id)
-        Promotion(world, model_id).work()
+        Completion(world, model_id).work()
         assert world.process.run_to_fault(lambda: world.delete(model_id), Fault(2, writes=True))
         world.clock.forward(130)
 
