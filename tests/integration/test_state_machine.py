@@ -501,7 +501,7 @@ def machine(
         clock.offset = 0.0
         started.clear()
         with empty_table(stack, memory_dynamodb, monkeypatch):
-            yield World(f"machine-{os.getpid()}-{next(numbers)}", started, clock, process)
+            yield World(f"machine-{os.getpid()}-{next(numbers)}-", started, clock, process)
 
     monkeypatch.setattr(Machine, "enter", staticmethod(enter), raising=False)
     monkeypatch.setattr(Machine, "tally", Counter())
