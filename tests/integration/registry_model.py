@@ -26,6 +26,7 @@ class Attempt:
     state: State = "open"
     arrived: dict[int | str, bool] = field(default_factory=dict)  # by slot: whether what was sent last is right
     created: str = ""
+    ended: float = 0.0  # when it was last seen open, in seconds since 1970: no URL of it was given away since
 
     @property
     def name(self) -> tuple[str, str]:

@@ -117,6 +117,8 @@ class Machine(RuleBasedStateMachine):
             if state == "ready" and not attempt.created:
                 attempt.created = found[attempt.upload_id][1]["created"]
                 self.tally["published"] += 1
+            if attempt.state == "open":
+                attempt.ended = time.time()
             attempt.state = state
 
     def _free(self, attempt: Attempt) -> bool:
@@ -255,8 +257,9 @@ class Machine(RuleBasedStateMachine):
     def put(self, number: int, slot: int, right: bool, told: bool) -> None:
         """A client sends a file or the archive, in time or too late, and its event is on its way or lost."""
         attempt = self._pick(number)
-        if attempt is None:
-            return
+        late = get_settings().url_expires_seconds
+        if attempt is None or (attempt.state != "open" and time.time() >= attempt.ended + late):
+            return  # its URLs have expired
         place: int | str = slot if attempt.kind == "files" else "archive"
         data = attempt.body if place == "archive" else list(attempt.contents.values())[slot]
         if not right:
@@ -525,7 +528,7 @@ def run(machine: type[Machine], **how: Any) -> None:
 
 @pytest.mark.case("S5")
 def test_random_work_with_random_faults(machine: type[Machine]) -> None:
-    run(machine, max_examples=4, stateful_step_count=30, derandomize=True, phases=[Phase.generate, Phase.shrink])
+    run(machine, max_examples=4, stateful_step_count=30, derandomize=True, phases=[Phase.generate])
     assert machine.tally["published"] > 3, machine.tally
     assert machine.tally["die"] + machine.tally["refuse"] + machine.tally["lose"] > 5, machine.tally
 
