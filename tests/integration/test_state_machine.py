@@ -30,7 +30,7 @@ from tests.integration.soundness import Soundness
 LOOKS = 3_700  # seconds: the longest that the sweep leaves an open upload alone, and some
 MODELS, VERSIONS = st.sampled_from(["m", "m1"]), st.sampled_from(["v1", "v2"])
 PICKS = st.integers(0, 11)
-STRUCK = st.builds(Fault, st.integers(1, 20), st.sampled_from(["die", "refuse", "lose"]))
+STRUCK = st.builds(Fault, st.one_of(st.integers(1, 12), st.integers(1, 40)), st.sampled_from(["die", "refuse", "lose"]))
 FAULTS = st.one_of(st.none(), STRUCK, STRUCK)
 WORDS = st.sampled_from(["alpha", "beta", "gamma"])
 ANY: set[State] = {"open", "ready", "deleting", "gone"}
@@ -528,9 +528,9 @@ def run(machine: type[Machine], **how: Any) -> None:
 
 @pytest.mark.case("S5")
 def test_random_work_with_random_faults(machine: type[Machine]) -> None:
-    run(machine, max_examples=4, stateful_step_count=30, derandomize=True, phases=[Phase.generate])
+    run(machine, max_examples=8, stateful_step_count=40, derandomize=True, phases=[Phase.generate])
     assert machine.tally["published"] > 3, machine.tally
-    assert machine.tally["die"] + machine.tally["refuse"] + machine.tally["lose"] > 5, machine.tally
+    assert machine.tally["die"] + machine.tally["refuse"] + machine.tally["lose"] > 3, machine.tally
 
 
 @pytest.mark.long
