@@ -13,8 +13,9 @@ LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run local invoke minio test test-local test-deployed test-long bench check lint lint-template build format lock clean \
-	local-environment dev-environment bench-environment sam-environment checkov-environment ministack-environment
+.PHONY: help run verify local invoke minio test test-local test-deployed test-long bench check lint lint-template audit build format lock clean \
+	local-environment dev-environment bench-environment sam-environment checkov-environment audit-environment \
+	ministack-environment
 
 # $(call install,LOCK,FOLDER): the environment FOLDER with what requirements/LOCK.txt pins. The copy of the lock that is
 # left in it says what is installed, so this is done once for each content of the lock.
@@ -40,6 +41,9 @@ help: ## list the targets
 
 run: local-environment ## the whole registry on http://localhost:8000 (MODELKEEP_PORT, MODELKEEP_DATA, STORE=minio); Ctrl-C stops it
 	@PYTHONPATH=.:layers/registry MODELKEEP_STORE=$(STORE) exec $(PY) -m local
+
+verify: local-environment ## every file against its digest, of `make run`'s data, or of REGISTRY_BUCKET and REGISTRY_TABLE (LOOK=1, ACCEPT=1: docs/deploy.md)
+	@PYTHONPATH=.:layers/registry MODELKEEP_STORE=$(STORE) exec $(PY) -m local.verify $(if $(LOOK),--look) $(if $(ACCEPT),--accept)
 
 local: local-environment sam-environment ## the functions as Lambda runs them: SAM, MinIO, DynamoDB Local; needs Docker; Ctrl-C stops it
 	@PYTHONPATH=.:layers/registry exec $(PY) -m local.sam_service
@@ -67,7 +71,7 @@ SIZES ?= full
 bench: bench-environment ## ours against others, by time, processor and memory: benchmarks/RESULTS.md and charts (SIZES=tiny: only that it runs)
 	@PYTHONPATH=.:layers/registry:client/src exec .venv-bench/bin/python -m benchmarks --sizes $(SIZES)
 
-check: lint build test ## everything that CI checks: lint, types, import rules, template, build, tests
+check: lint audit build test ## everything that CI checks: lint, types, import rules, template, known vulnerabilities, build, tests
 
 lint: dev-environment lint-template ## ruff, mypy, import rules, template
 	$(PY) -m ruff check .
@@ -78,7 +82,9 @@ lint: dev-environment lint-template ## ruff, mypy, import rules, template
 
 # As written, and as CloudFormation gets it for a bucket of our own and for a given one. What cfn-lint says there of what
 # SAM has worked out by then is waived: W1030 (where Tracing is Disabled no mode is left), W2001 and W7001 (the parameter
-# and the mapping that say whether there is CodeDeploy).
+# and the mapping that say whether there is CodeDeploy). I3013, which it keeps to itself unless asked: how long what ends by
+# itself is kept.
+CFN_LINT := --regions us-east-1 --include-checks I3013 --ignore-checks W1030 W2001 W7001
 TRANSLATE := .venv-sam/bin/python tests/template/translating.py template.yaml
 GIVEN := BucketName=lake KmsKeyArn=arn:aws:kms:us-east-1:111122223333:key/k CorsOrigins=https://a.example \
 	DeploymentPreference=Canary10Percent5Minutes SnapStart=on WorkerConcurrency=10 AlarmEmail=a@example.com
@@ -88,8 +94,11 @@ lint-template: sam-environment checkov-environment ## cfn-lint and checkov on th
 	@mkdir -p .aws-sam/lint
 	$(TRANSLATE) > .aws-sam/lint/own-bucket.json
 	$(TRANSLATE) $(GIVEN) > .aws-sam/lint/given-bucket.json
-	.venv-sam/bin/cfn-lint --regions us-east-1 --ignore-checks W1030 W2001 W7001 -- .aws-sam/lint/*.json
+	.venv-sam/bin/cfn-lint $(CFN_LINT) -- .aws-sam/lint/*.json
 	.venv-checkov/bin/checkov --config-file .checkov.yaml --file template.yaml .aws-sam/lint/*.json
+
+audit: audit-environment ## known vulnerabilities in what is pinned, by pip-audit; asks PyPI
+	.venv-audit/bin/python tests/audit.py layers/dependencies/requirements.txt requirements/*.txt
 
 build: sam-environment ## what `sam deploy` ships, into .aws-sam/
 	$(SAM) build
@@ -106,6 +115,7 @@ lock: ## renew the pins from requirements/*.in (needs uv, https://docs.astral.sh
 	$(LOCK) --upgrade requirements/sam.in -o requirements/sam.txt
 	$(LOCK) --upgrade requirements/checkov.in -o requirements/checkov.txt
 	$(LOCK) --upgrade requirements/ministack.in -o requirements/ministack.txt
+	$(LOCK) --upgrade requirements/audit.in -o requirements/audit.txt
 
 clean: ## remove what was built and cached; .venv, .cache and .modelkeep (your data) stay
 	rm -rf .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -125,6 +135,9 @@ sam-environment:
 
 checkov-environment:
 	$(call install,checkov,.venv-checkov)
+
+audit-environment:
+	$(call install,audit,.venv-audit)
 
 ministack-environment:
 	$(call install,ministack,.venv-ministack)

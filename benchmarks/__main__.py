@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from typing import Any
 from benchmarks import measuring, rendering, results, stores
 
 FOLDER = Path(__file__).parent
+KEPT = FOLDER.parent / ".cache/bench/results"  # the last result of each run, for those that are not run again
 _SECONDS = 1_800  # of one benchmark: it hangs
 
 
@@ -42,11 +44,9 @@ BENCHMARKS = (
 )
 
 
-def plan(sizes: str, here: list[str], only: list[str]) -> Iterator[tuple[Benchmark, list[str]]]:
+def plan(sizes: str, here: list[str]) -> Iterator[tuple[Benchmark, list[str]]]:
     """Each run with its options. The second store gets less: it is there to show that nothing hangs on the first."""
     for benchmark in BENCHMARKS:
-        if only and benchmark.module not in only:
-            continue
         mlflow = ["--mlflow", sys.executable] if benchmark.mlflow else []
         if not benchmark.on_stores:
             yield benchmark, ["--sizes", sizes, *mlflow]
@@ -56,9 +56,15 @@ def plan(sizes: str, here: list[str], only: list[str]) -> Iterator[tuple[Benchma
             yield benchmark, ["--sizes", less, "--store", store, *mlflow]
 
 
+def kept_as(benchmark: Benchmark, options: list[str]) -> Path:
+    """Where the result of a run is kept."""
+    words = [each for each in options if not each.startswith("--") and each != sys.executable]
+    return KEPT / f"{'-'.join([benchmark.module, *words])}.json"
+
+
 def run(benchmark: Benchmark, options: list[str]) -> dict[str, Any]:
     """One of them; SystemExit with its name if it fails."""
-    began = time.monotonic()
+    began, measured = time.monotonic(), f"{commit()}, {measuring.now()}, load before {os.getloadavg()[0]:.1f}"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.json"
         command = [sys.executable, "-m", f"benchmarks.{benchmark.module}", "--json", str(path), *options]
@@ -74,19 +80,27 @@ def run(benchmark: Benchmark, options: list[str]) -> dict[str, Any]:
             raise SystemExit(f"The benchmark {shown} failed: exit status {process.returncode}")
         result: dict[str, Any] = json.loads(path.read_text())
     results.check(result)
+    result["notes"].append(f"Run at {measured}, in {time.monotonic() - began:.0f} s.")
+    KEPT.mkdir(parents=True, exist_ok=True)
+    kept_as(benchmark, options).write_text(json.dumps(result))
     met = sum(goal["met"] for goal in result["goals"])
     print(f"  {time.monotonic() - began:.0f} s; goals met: {met} of {len(result['goals'])}", flush=True)
     return result
 
 
-def facts(sizes: str, seconds: float, machine: str) -> list[str]:
+def commit() -> str:
+    """Of what is measured."""
+    said = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=FOLDER, capture_output=True, text=True)
+    return f"commit {said.stdout.strip() or 'unknown'}"
+
+
+def facts(sizes: str) -> list[str]:
     """When, and on what."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=FOLDER, capture_output=True, text=True)
     small = [] if sizes == "full" else ["Too small to say more than that all of it runs: goals are for full sizes."]
     return [
         *small,
-        f"{machine}. Clients, functions and stores share these processors.",
-        f"Commit {commit.stdout.strip() or 'unknown'}, sizes: {sizes}, {seconds / 60:.0f} minutes.",
+        f"{measuring.machine()}. Clients, functions and stores share these processors.",
+        f"Sizes: {sizes}. Below each benchmark stands when it ran, at which commit.",
         "Seconds are of this machine; ratios of what ran in turns in one run say more, and processor time most.",
     ]
 
@@ -105,7 +119,9 @@ def main() -> None:
     """Runs, renders, says where."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", choices=results.SIZES, default="full")
-    parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="some of them")
+    parser.add_argument(
+        "--only", nargs="*", default=[], metavar="NAME", help="these; of the others, what is kept of their last run"
+    )
     parser.add_argument("--stores", nargs="*", help="some of those that are here")
     parser.add_argument(
         "--into", type=Path, help="where RESULTS.md and charts/ go; tiny runs: a folder that is removed"
@@ -115,11 +131,16 @@ def main() -> None:
     left_out = [
         f"{stores.TITLES[name]}, which is not here (`make minio`)." for name in stores.TITLES if name not in here
     ]
-    began, machine, found = time.monotonic(), measuring.machine(), []
+    found: list[dict[str, Any]] = []
     if chosen.sizes == "tiny":
         here = here[:1]
-    for benchmark, options in plan(chosen.sizes, here, chosen.only):
-        found.append(run(benchmark, options))
+    for benchmark, options in plan(chosen.sizes, here):
+        if not chosen.only or benchmark.module in chosen.only:
+            found.append(run(benchmark, options))
+        elif kept_as(benchmark, options).exists():
+            found.append(json.loads(kept_as(benchmark, options).read_text()))
+        else:
+            left_out.append(f"`{benchmark.module}`, which has not been run.")
     found[-1]["versions"] |= common_versions()
     with tempfile.TemporaryDirectory() as temporary:
         into = chosen.into or (Path(temporary) if chosen.sizes == "tiny" else FOLDER)
@@ -128,7 +149,7 @@ def main() -> None:
         charts.mkdir(parents=True)
         for chart in [chart for result in found for chart in result["charts"]]:
             rendering.draw(chart, charts)
-        text = rendering.render(found, facts=facts(chosen.sizes, time.monotonic() - began, machine), left_out=left_out)
+        text = rendering.render(found, facts=facts(chosen.sizes), left_out=left_out)
         (into / "RESULTS.md").write_text(text)
         print(text if chosen.sizes == "tiny" else f"Written: {into / 'RESULTS.md'}, {charts}", flush=True)
     print(f"{len(found)} passed, 0 failed")

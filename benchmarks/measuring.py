@@ -60,13 +60,18 @@ def measure(into: Measured | None, command: list[str], environment: dict[str, st
     return done.stdout
 
 
+def now() -> str:
+    """The time, as people read it."""
+    return f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d %H:%M} UTC"
+
+
 def machine() -> str:
     """What the figures are of."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "?")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
-        f"Measured {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d %H:%M} UTC, {platform.machine()} ({model}), "
+        f"{platform.machine()} ({model}), "
         f"{os.cpu_count()} processors, {memory:.0f} GiB, {platform.system()} {platform.release()}, "
-        f"load before {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"
+        f"Python {platform.python_version()}"
     )

@@ -43,7 +43,7 @@ MONTH_MINUTES = 30 * 24 * 60
 URLS_A_PAGE, PARTS_A_LIST = 500, 1_000
 FREE = {"DeleteObject", "DeleteObjects", "AbortMultipartUpload"}
 READS = {"GetObject", "HeadObject", "GetObjectAttributes", "HeadBucket"}
-TABLE_READS = {"GetItem", "Query", "BatchGetItem"}
+TABLE_READS = {"GetItem", "Query", "BatchGetItem", "Scan"}
 TABLE_WRITES = {"PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems"}
 BEGIN, END = "<!-- cost: written by benchmarks/cost.py -->", "<!-- cost: end -->"
 

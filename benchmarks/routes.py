@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import io
 import json
+import os
 import secrets
 import sys
 import tempfile
@@ -22,6 +23,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+from registry.settings import get_settings
 
 from benchmarks.metering import Bill, Meter, event_of, put
 from benchmarks.results import show
@@ -104,9 +108,12 @@ def count(meter: Meter, user_id: str) -> Iterator[Counted]:
     yield from _forms_and_reading(asked)
     yield from _direct(asked)
     yield from _changing(asked)
+    yield from _grants(asked)
     yield asked.run("sweep_uploads", "nothing to do", {})
+    yield asked.run("verify_files", "a day's run over a dozen versions", {"gibibytes": 1})
     yield _answer(asked, "answer_options", "a browser's preflight")
-    yield _answer(asked, "authenticate_request", "a token")
+    yield _answer(asked, "authenticate_request", "a token of the issuer's")
+    yield from _tokens(asked)
 
 
 def _forms_and_reading(asked: Requests) -> Iterator[Counted]:
@@ -187,8 +194,33 @@ def _changing(asked: Requests) -> Iterator[Counted]:
     yield asked.call("delete_model", "a version of one file, for good", path=iris, query=purged)[1]
 
 
+def _grants(asked: Requests) -> Iterator[Counted]:
+    place = {**asked.user, "grant": "iris/bob"}
+    yield asked.call("put_grant", "to read one model", path=place, json_body={"role": "read"})[1]
+    yield asked.call("get_grant", "one", path=place)[1]
+    yield asked.call("list_grants", "one that there is", path=asked.user)[1]
+    yield asked.call("delete_grant", "the only one of its grantee", path=place)[1]
+
+
+def _tokens(asked: Requests) -> Iterator[Counted]:
+    """For which somebody has to be signed in."""
+    with mock.patch.dict(os.environ, {"REGISTRY_AUTHENTICATION": "authorizer"}):
+        get_settings.cache_clear()
+        body = {"json_body": {"name": "nightly training"}}
+        made, created = asked.call("create_token", "the first of its user", 201, **body)
+        yield created
+        headers = {"Authorization": f"Bearer {made['token']}"}
+        event = {"methodArn": "arn:aws:execute-api:us-east-1:0:api/prod/GET/ai-models/alice", "headers": headers}
+        yield asked.run("authenticate_request", "a token of the registry's, an hour after it was last used", event)
+        yield asked.run("authenticate_request", "a token of the registry's", event)
+        yield asked.call("list_tokens", "one token")[1]
+        path = {"token_id": made["token_id"]}
+        yield asked.call("revoke_token", "a token", path=path)[1]
+    get_settings.cache_clear()
+
+
 def _answer(asked: Requests, function: str, request: str) -> Counted:
-    """A function that has nothing to ask, whatever it answers."""
+    """A request that has nothing to ask, whatever it is answered."""
     event = json.loads((ROOT / f"tests/events/{function}.json").read_text())
     counted = Counted(function, request, Bill())
     with suppress(Exception):  # nobody is known here

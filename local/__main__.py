@@ -77,6 +77,7 @@ def _arguments() -> tuple[str, Ports, Path, str, dict[str, str]]:
         "audience": "the tokens' `aud`",
         "jwks-url": "where the issuer's keys are, if not where its OIDC discovery says",
         "user-claim": "the claim that is the user id; `sub` if not set",
+        "groups-claim": "the claim that is the user's groups; none: nobody is in any",
     }.items():
         variable = f"MODELKEEP_{name.upper().replace('-', '_')}"
         parser.add_argument(f"--{name}", default=os.environ.get(variable), help=f"{what} ({variable})")

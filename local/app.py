@@ -14,10 +14,12 @@ _FUNCTIONS = Path(__file__).parent.parent / "functions"
 def create_app() -> FastAPI:
     """Create the table if it is missing, then the app."""
     from registry import records
+    from registry.settings import get_settings
     from registry.web import apps
 
     records.create_table()
-    app: FastAPI = apps.create_app(sort_routers(find_routers()), title="Modelkeep", docs=True)
+    authenticated = get_settings().authentication != "off"
+    app: FastAPI = apps.create_app(sort_routers(find_routers()), docs=True, authenticated=authenticated)
     return app
 
 

@@ -14,7 +14,7 @@ from typing import IO
 import psutil  # type: ignore[import-untyped]
 
 _EXEC_CHILD = Path(__file__).with_name("exec_child.py")
-_KILL_WAIT_SECONDS = 3
+_KILL_WAIT_SECONDS = 60  # what is killed dies, on a busy machine a little later
 _TERMINATE_WAIT_SECONDS = 20
 _LOG_TAIL_BYTES = 4_000
 _LOG_TAIL_LINES = 12

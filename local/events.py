@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import queue
 import subprocess
 import threading
 import time
@@ -23,13 +24,16 @@ from local.servers import BUCKET, INBOX, REGION, Stack
 _REPLAY_SECONDS = 60  # events before the saved position that are sent again: twice is fine, never is not
 _SAVE_SECONDS = 1
 _RESTART_DELAY_SECONDS = 0.5
+_GATHER_SECONDS = 0.05  # of many files that arrive together, one event tells
+_RECORDS_AN_EVENT = 100
 
 Change = dict[str, Any]  # one change as `weed filer.meta.tail` prints it
 Event = dict[str, Any]  # one S3 event as Lambda gets it
 
 
 class EventSource:
-    """Follows the inbox and hands every created object to `deliver` as the event that S3 would send."""
+    """Follows the inbox and hands created objects to `deliver` as the events that S3 would send: at once where one
+    arrives, those of one folder, which is an upload's, together where many do."""
 
     def __init__(self, stack: Stack, deliver: Callable[[Event], None], *, prefix: str = INBOX) -> None:
         self._deliver = deliver
@@ -42,18 +46,25 @@ class EventSource:
         self._saved_position = self._position
         self._stopping = threading.Event()
         self._child: Child | None = None
-        self._thread = threading.Thread(target=self._follow, name="events", daemon=True)
+        self._waiting: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=work, name=f"events-{work.__name__.strip('_')}", daemon=True)
+            for work in (self._follow, self._hand_out)
+        ]
 
     def start(self) -> None:
         """Follow in a thread, from a minute before where the last run ended."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         """Stop following and keep the position."""
         self._stopping.set()
         if self._child is not None:
             self._child.kill()
-        self._thread.join(2)
+        self._waiting.put(None)
+        for thread in self._threads:
+            thread.join(2)
         self._save(at_once=True)
 
     def _follow(self) -> None:
@@ -63,11 +74,31 @@ class EventSource:
             for change in parse_changes(line.decode() for line in process.stdout):
                 event = event_of(change, prefix=self._prefix)
                 if event is not None:
-                    self._deliver(event)
+                    self._waiting.put(event)
                 self._position = max(self._position, int(change["tsNs"]))
                 self._save()
             process.wait()
             self._stopping.wait(_RESTART_DELAY_SECONDS)  # it ends when SeaweedFS does
+
+    def _hand_out(self) -> None:
+        while (event := self._waiting.get()) is not None:
+            by_folder: dict[str, list[Any]] = {}
+            for each in [event, *self._gathered()]:
+                for record in each["Records"]:
+                    by_folder.setdefault(record["s3"]["object"]["key"].rpartition("/")[0], []).append(record)
+            for records in by_folder.values():
+                for start in range(0, len(records), _RECORDS_AN_EVENT):
+                    self._deliver({"Records": records[start : start + _RECORDS_AN_EVENT]})
+            self._stopping.wait(_GATHER_SECONDS)
+
+    def _gathered(self) -> Iterator[Event]:
+        """What waits now."""
+        while not self._waiting.empty():
+            event = self._waiting.get()
+            if event is None:
+                self._waiting.put(None)
+                return
+            yield event
 
     def _start_tail(self) -> subprocess.Popen[bytes]:
         behind = max(0.0, time.time() - self._position / 1e9) if self._position else 0.0

@@ -19,9 +19,13 @@ _CACHED_TOKENS = 1_000
 _STAGE = "arn:aws:execute-api:us-east-1:000000000000:local/local"
 _OPEN_PATHS = ("/docs", "/openapi.json")
 # Each is MODELKEEP_<NAME> to the user and REGISTRY_<NAME> to the functions.
-SETTINGS = ("issuer", "audience", "jwks_url", "user_claim", "token_lifetime_seconds")
+SETTINGS = (
+    *("issuer", "audience", "jwks_url", "user_claim", "groups_claim"),
+    *("token_lifetime_seconds", "own_token_days"),
+)
 
 Authorizer = Callable[[dict[str, Any], Any], dict[str, Any]]
+Context = dict[str, str]  # what endpoints find in `requestContext.authorizer`
 
 
 def authentication(given: Mapping[str, str | None]) -> dict[str, str]:
@@ -42,7 +46,7 @@ class Gateway:
     def __init__(self, app: ASGIApp, authorizer: Authorizer | None = None) -> None:
         self._app = app
         self._authorizer = authorizer or _authenticate_request
-        self._known: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[float, Context]] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401, or 503 where the authorizer fails: both as the template does."""
@@ -50,31 +54,33 @@ class Gateway:
             await self._app(scope, receive, send)
             return
         try:
-            principal_id = await self._principal(scope)
+            context = await self._context(scope)
         except Exception as error:  # noqa: BLE001 - whatever it is, API Gateway tells these two apart
             answer = _unauthenticated() if str(error) == "Unauthorized" else _failed()
             await _read_to_the_end(scope, receive)
             await answer(scope, receive, send)
             return
-        event = {"requestContext": {"authorizer": {"principalId": principal_id}}}
+        event = {"requestContext": {"authorizer": dict(context)}}
         await self._app({**scope, "aws.event": event}, receive, send)
 
-    async def _principal(self, scope: Scope) -> str:
-        """Who calls; a token's answer is kept for a minute, a refusal never."""
+    async def _context(self, scope: Scope) -> Context:
+        """Who calls, and what the authorizer says of them; a token's answer is kept for a minute, a refusal never."""
         tokens = [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
         token = tokens[0] if len(tokens) == 1 else ""
-        until, known = self._known.get(token, (0.0, ""))
+        until, known = self._known.get(token, (0.0, {}))
         if time.monotonic() < until:
             return known
         policy = await run_in_threadpool(self._authorizer, _event(scope), None)
         if any(each["Effect"] != "Allow" for each in policy["policyDocument"]["Statement"]):
             raise RuntimeError("the authorizer's policy allows nothing")
-        principal_id: str = policy["principalId"]
+        context = {**policy.get("context", {}), "principalId": policy["principalId"]}
+        if not all(isinstance(value, str) for value in context.values()):
+            raise RuntimeError("the authorizer's context must be texts: API Gateway takes no lists, and no objects")
         if token:
-            self._known[token] = (time.monotonic() + CACHE_SECONDS, principal_id)
+            self._known[token] = (time.monotonic() + CACHE_SECONDS, context)
         while len(self._known) > _CACHED_TOKENS:
             self._known.popitem(last=False)
-        return principal_id
+        return context
 
 
 def _authenticate_request(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -122,7 +128,7 @@ async def _read_to_the_end(scope: Scope, receive: Receive) -> None:
 
 
 def _unauthenticated() -> JSONResponse:
-    detail = "Send Authorization: Bearer with a valid token of the issuer."
+    detail = "Send Authorization: Bearer with a valid token."
     body = {"detail": detail, "code": "unauthenticated"}
     return JSONResponse(body, 401, headers={"WWW-Authenticate": "Bearer"})
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import uvicorn
 
-_START_SECONDS = 10
+_START_SECONDS = 60
 _STOP_SECONDS = 2  # what a request in flight gets to finish
 
 

@@ -16,12 +16,14 @@ import moto  # before boto3 is used, so that no client escapes it
 import boto3  # isort: skip
 import botocore.session
 import pytest
+from hypothesis import HealthCheck, settings
 from moto.core.serialize import BaseJSONSerializer
 
 from local import minio
 from local.ports import Ports
 from local.seaweedfs import ProgramMissingError
 from local.servers import Stack
+from tests.leaks import no_secret_in_any_log  # noqa: F401  # a fixture, for every test
 
 SETTINGS = {
     "REGISTRY_BUCKET": "modelkeep",
@@ -32,6 +34,11 @@ SETTINGS = {
     "AWS_REGION": "us-east-1",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
+
+
+# How long an example takes tells how busy the machine is, and nothing of what is tested.
+settings.register_profile("modelkeep", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("modelkeep")
 
 
 def pytest_configure() -> None:
@@ -179,7 +186,9 @@ def call_function(
     body: bytes = b"",
     json_body: Any = None,
     principal: str | None = None,
+    context: dict[str, Any] | None = None,
 ) -> tuple[int, dict[str, str], Any]:
+    """`context`: what the authorizer says of the principal beside its id."""
     import base64
     import importlib
     from urllib.parse import quote
@@ -188,7 +197,7 @@ def call_function(
     route = app.router.routes[0]
     url = route.path
     for name, value in (path or {}).items():
-        url = url.replace("{" + name + "}", quote(value, safe=""))
+        url = url.replace("{" + name + "}", quote(value, safe="")).replace("{" + name + ":path}", quote(value))
     if json_body is not None:
         body = json.dumps(json_body).encode()
         headers = {"content-type": "application/json", **(headers or {})}
@@ -210,7 +219,7 @@ def call_function(
             "stage": "prod",
             "requestId": "id",
             "identity": {"sourceIp": "127.0.0.1"},
-            **({"authorizer": {"principalId": principal}} if principal else {}),
+            **({"authorizer": {**(context or {}), "principalId": principal}} if principal else {}),
         },
         "body": base64.b64encode(body).decode() if body else None,
         "isBase64Encoded": bool(body),

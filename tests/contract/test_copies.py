@@ -217,19 +217,26 @@ def test_member_of_another_crc_becomes_nothing(store: str, prefix: str, digests_
 def test_small_members_are_put_side_by_side(store: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """And their digests are not worked out twice."""
     under_way, most, hashed = 0, 0, []
+    changed = threading.Condition()
     real = objects.put_object
 
-    def slow(key: str, data: bytes, *, sha256: str | None = None) -> str:
+    def waiting(key: str, data: bytes, *, sha256: str | None = None) -> str:
         nonlocal under_way, most
         if f"{prefix}v1/f" in key:
-            hashed.append(sha256 is None)
-            under_way += 1
-            most = max(most, under_way)
-            threading.Event().wait(0.02)
-            under_way -= 1
-        return real(key, data, sha256=sha256)
+            with changed:
+                hashed.append(sha256 is None)
+                under_way += 1
+                most = max(most, under_way)
+                changed.notify_all()
+                # The first wait for each other.
+                assert changed.wait_for(lambda: most >= 8, 120), f"{most} at once, and no more"
+        try:
+            return real(key, data, sha256=sha256)
+        finally:
+            with changed:
+                under_way -= f"{prefix}v1/f" in key
 
-    monkeypatch.setattr(objects, "put_object", slow)
+    monkeypatch.setattr(objects, "put_object", waiting)
     files = {f"f{number:03d}": (str(number).encode() * 100, zipfile.ZIP_DEFLATED) for number in range(200)}
     written = write(f"{prefix}v1/", zip_of(files))
     assert len(written) == 200

@@ -7,7 +7,6 @@ import datetime
 import ipaddress
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,12 +20,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from local.ports import Ports
+
 ROOT = Path(__file__).parents[2]
 REGION = "us-east-1"
 # The account's root: what MiniStack takes under AUTH, as an account that nobody has set up yet has no other.
 ACCESS_KEY = SECRET_KEY = "test"
 _BIN = ROOT / ".venv-ministack" / "bin"
-_START_SECONDS = 60
+_START_SECONDS = 300
 
 
 class MiniStack:
@@ -38,7 +39,7 @@ class MiniStack:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder / "ministack.log"
-        self.port = free_port()
+        self.port = Ports.free().api
         self.certificate = folder / "certificate.pem"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -134,11 +135,11 @@ class MiniStack:
 
         processes = psutil.Process(self._process.pid).children(recursive=True) if self._process.poll() is None else []
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(processes, timeout=10)
+        psutil.wait_procs(processes, timeout=60)
         self._process = None
 
     def tail(self, lines: int = 40) -> str:
@@ -175,14 +176,6 @@ class MiniStack:
 def installed() -> bool:
     """Whether the environment of `make ministack-environment` is there."""
     return (_BIN / "ministack").exists()
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def write_certificate(certificate: Path, key: Path) -> None:

@@ -28,7 +28,8 @@ def handler(event, context):
     return "done"
 """
 DENIED = {"AccessDenied", "AccessDeniedException", "403"}
-M, A, WK = ({"pk": {"S": f"{kind}#nobody"}, "sk": {"S": "-"}} for kind in ("M", "A", "WK"))
+KINDS = ("M", "A", "G", "T", "TK", "WK")
+M, A, G, T, TK, WK = ({"pk": {"S": f"{kind}#nobody"}, "sk": {"S": "-"}} for kind in KINDS)
 
 
 def get(key: dict[str, Any]) -> Attempt:
@@ -79,18 +80,25 @@ CASES: dict[str, tuple[Attempt | None, Attempt]] = {
     "abort_upload": (get(A), write(MODEL)),
     "add_files": (batch_get(M), put(M)),
     "answer_options": (None, get(M)),
-    "authenticate_request": (None, get(M)),
+    "authenticate_request": (get(T), put(T)),
     "build_archive": (write(ARCHIVE), write(MODEL)),
     "complete_upload": (write(MODEL), read(OTHERS)),
+    "delete_grant": (delete(G), put(G)),
+    "create_token": (put(T), get(T)),
     "delete_model": (remove(MODEL), read(MODEL)),
     "download_model": (query("F#nobody"), remove(MODEL)),
+    "get_grant": (get(G), put(G)),
     "get_model": (get(M), read(MODEL)),
     "get_upload": (write(INBOX), write(MODEL)),
     "list_files": (query("F#nobody"), write(INBOX)),
+    "list_grants": (query("G#nobody"), get(G)),
     "list_models": (batch_get(M), put(M)),
+    "list_tokens": (batch_get(T), put(T)),
     "list_uploads": (listed("modelkeep/uploads/"), listed("models/")),
     "list_versions": (batch_get(M), get(M)),
+    "put_grant": (put(G), delete(G)),
     "receive_upload": (write(MODEL), invoke("build_archive")),
+    "revoke_token": (delete(TK), put(T)),
     "search_models": (query("P#nobody"), put(M)),
     "sign_parts": (write(INBOX), remove(INBOX)),
     "start_upload": (write(INBOX), write(MODEL)),
@@ -98,6 +106,7 @@ CASES: dict[str, tuple[Attempt | None, Attempt]] = {
     "update_model": (get(M), ("dynamodb", "delete_table", {"TableName": "TABLE"})),
     "upload_folder": (write(INBOX), read(ARCHIVE)),
     "upload_single": (write(MODEL), write(INBOX)),
+    "verify_files": (query("F#nobody"), write(MODEL)),
 }
 
 

@@ -29,7 +29,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def eventually(look: Callable[[], _T], wanted: Callable[[_T], bool], *, seconds: float = 10) -> _T:
+def eventually(look: Callable[[], _T], wanted: Callable[[_T], bool], *, seconds: float = 60) -> _T:
     """Look again and again until it is as wanted; the last look, whatever it is, after `seconds` (of `make run`)."""
     end = time.monotonic() + seconds * PATIENCE
     while True:
@@ -79,7 +79,7 @@ class Client:
     def abort(self, upload_id: str) -> requests.Response:
         return requests.delete(f"{self.url}/ai-models/upload/{upload_id}", timeout=SECONDS)
 
-    def wait(self, upload_id: str, status: str = "ready", *, seconds: float = 10) -> Any:
+    def wait(self, upload_id: str, status: str = "ready", *, seconds: float = 60) -> Any:
         """The upload once it has this status; a failure if it has not in time."""
         seen = eventually(lambda: self.upload(upload_id), lambda upload: upload["status"] == status, seconds=seconds)
         assert seen["status"] == status, seen

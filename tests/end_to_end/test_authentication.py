@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import modelkeep
 import pytest
 import requests
+from modelkeep import registry
+from modelkeep.errors import DeniedError
 
 from tests.end_to_end.running import Server, running
 from tests.issuer import Issuer
@@ -127,6 +130,62 @@ def test_a_direct_upload_carries_the_token_to_the_registry_and_never_to_the_stor
     moved = ask(guarded, token, "GET", "erin/m/download?filename=weights/a.pth&redirect=true", allow_redirects=False)
     assert moved.status_code == 307
     assert requests.get(moved.headers["location"], timeout=60).content == b"a" * 1_000
+
+
+@pytest.mark.case("N5", "N11", "N12", "N13")
+def test_a_registry_token_does_what_it_was_made_for_until_it_is_revoked(guarded: Server, issuer: Issuer) -> None:
+    grace = issuer.token("grace")
+    for model_id in ("bert", "other"):
+        assert send(guarded, grace, "grace", model_id, b"one").status_code == 200
+
+    def make(**asked: Any) -> tuple[str, str]:
+        made = ask(guarded, grace, "POST", "tokens", json={"name": "job", **asked})
+        assert (made.status_code, made.headers["cache-control"]) == (201, "no-store"), made.text
+        return made.json()["token"], made.json()["token_id"]
+
+    (reads, reads_id), (writes, _) = make(models="bert"), make(scope="write", models="b*")
+    for _ in range(2):  # the second time by the answer that the gateway has kept
+        assert ask(guarded, reads, "GET", "grace/bert").json()["model_id"] == "bert"
+        assert ask(guarded, reads, "GET", "grace/bert/download?filename=model.pkl").content == b"one"
+        assert ask(guarded, reads, "DELETE", "grace/bert").status_code == 403
+        assert ask(guarded, reads, "GET", "grace/other").status_code == 403
+        assert ask(guarded, reads, "GET", "erin/bert").status_code == 404
+        assert send(guarded, reads, "grace", "bert2", b"two").status_code == 403
+        assert send(guarded, writes, "grace", "model", b"two").status_code == 403
+        for token in (reads, writes):
+            assert ask(guarded, token, "POST", "tokens", json={"name": "more"}).status_code == 403
+            assert ask(guarded, token, "GET", "tokens").status_code == 403
+            assert ask(guarded, token, "DELETE", f"tokens/{reads_id}").status_code == 403
+    assert send(guarded, writes, "grace", "bert2", b"two").status_code == 200
+    assert ask(guarded, writes, "DELETE", "grace/bert2").status_code == 200
+    assert ask(guarded, writes, "GET", "grace/bert").headers["etag"]
+    listed = ask(guarded, grace, "GET", "tokens").json()
+    assert [each["models"] for each in listed] == ["b*", "bert"]
+    assert all(each["last_used_at"] for each in listed)
+    assert ask(guarded, issuer.token("erin"), "DELETE", f"tokens/{reads_id}").status_code == 404
+    assert ask(guarded, grace, "DELETE", f"tokens/{reads_id}").json()["status"] == "revoked"
+    # What the gateway has kept, it has kept for a header to the letter: another asks the authorizer anew.
+    assert_unauthenticated(ask(guarded, None, "GET", "grace/bert", headers={"Authorization": f"bearer {reads}"}))
+    assert_unauthenticated(ask(guarded, writes[:-1], "GET", "grace/bert"))
+    for secret in (reads, writes):
+        assert secret not in guarded.log.read_text()
+
+
+def test_the_client_takes_a_registry_token_as_it_takes_any(
+    guarded: Server, issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELKEEP_HOME", str(tmp_path / "home"))
+    asked = {"name": "ci", "scope": "write", "models": "m*"}
+    made = ask(guarded, issuer.token("heidi"), "POST", "tokens", json=asked).json()
+    (tmp_path / "model.pkl").write_bytes(b"weights")
+    assert registry.ask(guarded.url, made["token"]).status == 200  # as `login` and `whoami` do
+    with modelkeep.Client(guarded.url, made["token"]) as client:
+        pushed = client.push(tmp_path / "model.pkl", "heidi/m", metadata={"name": "M"})
+        client.pull(f"heidi/m:{pushed.version}", tmp_path / "copy")
+        assert [each.model_id for each in client.models("heidi")] == ["m"]
+        with pytest.raises(DeniedError):
+            client.push(tmp_path / "model.pkl", "heidi/other", metadata={"name": "M"})
+    assert (tmp_path / "copy/model.pkl").read_bytes() == b"weights"
 
 
 def test_bad_tokens_get_in_nowhere(guarded: Server, issuer: Issuer) -> None:

@@ -59,13 +59,13 @@ async def cancel_at(phase: str, start: Any, ended: Ended) -> None:
     def tell(progress: Progress) -> None:
         if progress.phase == phase and progress.done > progress.skipped and not cancelled.is_set():
             loop.call_soon_threadsafe(task.cancel)
-            assert cancelled.wait(30)  # so that the rest has not moved before
+            assert cancelled.wait(120)  # so that the rest has not moved before
 
     task = asyncio.create_task(start(tell))
     with pytest.raises(asyncio.CancelledError):
         await task
     cancelled.set()
-    assert await asyncio.to_thread(ended.event.wait, 30)
+    assert await asyncio.to_thread(ended.event.wait, 120)
 
 
 def test_a_cancelled_push_stops_and_goes_on_when_it_is_called_again(

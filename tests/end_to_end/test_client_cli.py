@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -14,8 +16,10 @@ import pytest
 
 from tests.end_to_end import client_under_test, making
 from tests.end_to_end.client import Client, file_sha256, sha256, write_pattern
+from tests.end_to_end.proxying import Proxy
 from tests.end_to_end.running import Server
 from tests.end_to_end.targets import Target
+from tests.end_to_end.troubles import Hold
 
 pytestmark = pytest.mark.needs("process")  # any target: test_client_everywhere.py
 
@@ -196,18 +200,36 @@ def test_verify_names_what_is_wrong_and_its_hint_mends_it(folder: Path, run: Run
     assert run("verify", str(copy)).returncode == 0
 
 
+@contextlib.contextmanager
+def held_in_its_first_put(
+    server: Server | Target, user_id: str, home: Path, *arguments: str
+) -> Iterator[subprocess.Popen[str]]:
+    """A push whose bytes do not get to the store; killed in the end."""
+    assert isinstance(server, Server)
+    with Proxy(f"127.0.0.1:{server.ports.s3}") as proxy:
+        hold = Hold(proxy.to_store("PUT"))
+        proxy.troubles.append(hold)
+        process = client_under_test.start(server, user_id, home, *arguments, variables=proxy.environment)
+        try:
+            assert hold.came.wait(120)
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+            hold.release()
+            proxy.settle()
+
+
 def test_ctrl_c_in_a_push_says_what_then_works(
     run: Run, server: Server | Target, user_id: str, tmp_path: Path, client: Client
 ) -> None:
-    path = write_pattern(tmp_path / "my model.bin", 96 * 1024 * 1024)
+    path = write_pattern(tmp_path / "my model.bin", 40 * 1024 * 1024)
     push = ["push", str(path), f"{user_id}/big", "--json"]
-    process = client_under_test.start(server, user_id, tmp_path / "home", *push)
-    assert process.stderr is not None
-    while "Sending" not in process.stderr.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    with held_in_its_first_put(server, user_id, tmp_path / "home", *push) as process:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=90)  # a PUT may hang for 120 s
     assert (process.returncode, out) == (130, "")
+    assert "Sending" in err
     again, give_up = (shlex.split(line.split(":  ")[1]) for line in err.splitlines() if line.startswith("  "))
     assert again == ["modelkeep", *push]
     (open_,) = lines(run("uploads", user_id, "--json"))
@@ -221,13 +243,9 @@ def test_ctrl_c_in_a_push_says_what_then_works(
 def test_an_upload_goes_on_from_another_machine(
     server: Server | Target, user_id: str, tmp_path: Path, run: Run
 ) -> None:
-    path = write_pattern(tmp_path / "model.bin", 64 * 1024 * 1024)
-    process = client_under_test.start(server, user_id, tmp_path / "other home", "push", str(path), f"{user_id}/big")
-    assert process.stderr is not None
-    while "Sending" not in process.stderr.readline():
-        assert process.poll() is None
-    process.kill()
-    process.communicate()
+    path = write_pattern(tmp_path / "model.bin", 40 * 1024 * 1024)
+    with held_in_its_first_put(server, user_id, tmp_path / "other home", "push", str(path), f"{user_id}/big"):
+        pass  # it is killed
     (open_,) = lines(run("uploads", user_id, "--json"))
     (pushed,) = lines(run("uploads", "resume", open_["upload_id"], str(path), "--json"))
     assert (pushed["version"], pushed["files"][0]["file_hash"]) == ("v1", file_sha256(path))

@@ -159,23 +159,24 @@ def test_a_push_killed_at_a_request_to_the_registry_goes_on(when: str, rig: Rig)
     assert file["file_hash"] == file_sha256(path)
 
 
-def restart_in(server: Server) -> threading.Thread:
-    """kill -9 and start, beside the test."""
+def restart_of(server: Server) -> tuple[Callable[[], None], threading.Thread]:
+    """kill -9, by the call, so that nothing is answered any more; and the start that follows, beside the test."""
+    starting = threading.Thread(target=server.start)
 
-    def restart() -> None:
+    def die() -> None:
         server.kill()
-        server.start()
+        starting.start()
 
-    return threading.Thread(target=restart)
+    return die, starting
 
 
 def test_a_push_goes_on_by_itself_when_the_server_is_killed_and_comes_back(mortal_rig: Rig) -> None:
     size, rig = 60 * MB, mortal_rig
     path = write_pattern(rig.folder / "model.bin", size)
-    restarting = restart_in(rig.server)
-    rig.proxy.at("up", size // 3, restarting.start)
+    die, starting = restart_of(rig.server)
+    rig.proxy.at("up", size // 3, die)
     ended = rig.run("push", path, rig.ref("model:v1"))
-    restarting.join()
+    starting.join()
     assert ended.status == 0, ended
     (file,) = rig.client.metadata("model")["files"]
     assert (file["file_size"], file["file_hash"]) == (size, file_sha256(path))
@@ -187,10 +188,10 @@ def test_a_pull_goes_on_by_itself_when_the_server_is_killed_and_comes_back(morta
     path = write_pattern(rig.folder / "model.bin", size)
     assert rig.run("push", path, rig.ref("model:v1"), home="other").status == 0
     rig.proxy.forget()
-    restarting = restart_in(rig.server)
-    rig.proxy.at("down", size // 3, restarting.start)
+    die, starting = restart_of(rig.server)
+    rig.proxy.at("down", size // 3, die)
     ended = rig.run("pull", rig.ref("model:v1"), "-o", rig.folder / "target")
-    restarting.join()
+    starting.join()
     assert ended.status == 0, ended
     assert file_sha256(rig.folder / "target/model.bin") == file_sha256(path)
     assert rig.proxy.down <= size + 2 * PART
@@ -201,11 +202,11 @@ def test_a_push_waits_while_the_registry_works_and_dies(mortal_rig: Rig) -> None
     rig = mortal_rig
     path = rig.folder / "model.bin"
     path.write_bytes(b"".join(pattern(40 * MB)))
-    restarting = restart_in(rig.server)
-    trouble = Meanwhile(lambda each: each.path.endswith("/complete"), restarting.start)
+    die, starting = restart_of(rig.server)
+    trouble = Meanwhile(lambda each: each.path.endswith("/complete"), die)
     rig.proxy.troubles.append(trouble)
     ended = rig.run("push", path, rig.ref("late:v1"))
     assert trouble.left == 0
-    restarting.join()
+    starting.join()
     assert ended.status == 0, ended
     assert rig.client.metadata("late")["files"][0]["file_hash"] == file_sha256(path)

@@ -31,8 +31,9 @@ def rig(server: Server, user_id: str, tmp_path: Path) -> Iterator[Rig]:
 
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose presigned URLs live one second."""
-    with running(tmp_path_factory.mktemp("hasty"), settings={"REGISTRY_URL_EXPIRES_SECONDS": "1"}) as server:
+    """A server whose presigned URLs live four seconds: as these are whole ones, of one that was counted already, three
+    are left in which a client has to come. A single one could be over on a busy machine each time that it does."""
+    with running(tmp_path_factory.mktemp("hasty"), settings={"REGISTRY_URL_EXPIRES_SECONDS": "4"}) as server:
         yield server
 
 
@@ -117,11 +118,11 @@ def test_many_urls_that_die_in_the_middle_are_asked_for_again(way: Way, rig: Rig
         assert digests_in(target) == digests
 
 
-def test_urls_that_live_one_second_are_enough(hasty: Server, user_id: str, tmp_path: Path) -> None:
+def test_urls_that_live_less_long_than_the_transfer_are_enough(hasty: Server, user_id: str, tmp_path: Path) -> None:
     """Here the store itself refuses them."""
     source, target = tmp_path / "source", tmp_path / "target"
     digests = many_files(source)
-    with Proxy(f"127.0.0.1:{hasty.ports.s3}", rate=2 * MB) as proxy:
+    with Proxy(f"127.0.0.1:{hasty.ports.s3}", rate=1 * MB) as proxy:  # 6 s each way
         rig = Rig(hasty, proxy, user_id, tmp_path)
         ended = push(rig, source)
         assert ended.status == 0, ended
@@ -237,7 +238,7 @@ def test_connections_that_break_and_servers_that_are_busy_are_asked_again(way: W
 
 def test_nobody_there_is_said_in_time(rig: Rig) -> None:
     with rig.proxy.offline():
-        ended = rig.run("info", rig.ref("model"), seconds=60)
+        ended = rig.run("info", rig.ref("model"))
     assert ended.status == 7, ended
     assert "can't be reached" in ended.err
     assert "doctor" in ended.err

@@ -19,9 +19,10 @@ from modelkeep import Progress
 from modelkeep.errors import IntegrityError, LocalFileError, NotFoundError
 from modelkeep.pulling.partials import BLOCK, RANGE
 
-from tests.end_to_end.client import Client, eventually, pattern, send_all, sha256
+from tests.end_to_end.client import Client, pattern, send_all, sha256
 from tests.end_to_end.client_under_test import environment
 from tests.end_to_end.conftest import Keys, s3_client
+from tests.end_to_end.proxying import Proxy
 from tests.end_to_end.running import Server
 
 pytestmark = pytest.mark.needs("process")  # any target: test_client_everywhere.py
@@ -204,19 +205,16 @@ def test_a_killed_pull_goes_on_where_it_was(server: Server, client: Client, user
     command = [sys.executable, "-c", PULLER, f"{user_id}/model:v1", str(here)]
     map_ = home / "cache/partial" / f"{sha256(files['large.bin'])}.map"
 
-    def blocks() -> int:
-        return map_.read_bytes().count(1) if map_.exists() else 0
-
-    for kills in range(1, 4):
-        wanted = kills * 20
-        process = subprocess.Popen(command, env=environment(server, user_id, home), stdout=subprocess.DEVNULL)
-        eventually(blocks, lambda count, wanted=wanted: count >= wanted, seconds=30)  # type: ignore[misc]
-        process.kill()
-        process.wait()
-        assert tree(here) == {}
-    there = blocks() * BLOCK
-    assert 60 * MIB <= there < size
-    done = subprocess.run(command, env=environment(server, user_id, home), capture_output=True, check=True, timeout=120)
+    with Proxy(f"127.0.0.1:{server.ports.s3}") as proxy:
+        env = {**environment(server, user_id, home), **proxy.environment}
+        for kills in range(1, 4):
+            process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
+            proxy.at("down", kills * 40 * MIB, process.kill)  # before the last of these bytes is passed on
+            assert process.wait(300) == -9
+            assert tree(here) == {}
+    there = map_.read_bytes().count(1) * BLOCK
+    assert there < size
+    done = subprocess.run(command, env=environment(server, user_id, home), capture_output=True, check=True, timeout=300)
     fetched, present = json.loads(done.stdout)
     assert fetched + present == size
     assert fetched <= size - there + RANGE
@@ -248,7 +246,7 @@ def test_two_pulls_of_one_version_at_once(server: Server, client: Client, user_i
         )
         for folder in folders
     ]
-    said = [json.loads(process.communicate(timeout=120)[0]) for process in started]
+    said = [json.loads(process.communicate(timeout=300)[0]) for process in started]
     for folder in folders:
         assert tree(folder) == files
     # The large one came once; small ones may come as often as they are wanted at the same moment.

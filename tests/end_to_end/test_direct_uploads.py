@@ -46,10 +46,11 @@ def large() -> bytes:
     return random.Random(1).randbytes(LARGE)
 
 
-def published(answer: requests.Response) -> bool:
-    """Whether `complete` says so."""
-    assert answer.status_code == 200, answer.text
-    return bool(answer.json()["status"] == "ready")
+def complete(client: Client, upload_id: str) -> None:
+    """It works until the version is published, or for 20 s: a slow machine goes on behind a 202."""
+    answer = client.complete(upload_id)
+    assert answer.status_code in (200, 202), answer.text
+    client.wait(upload_id)
 
 
 def publish(client: Client, path: str, data: bytes, model_id: str) -> None:
@@ -97,8 +98,8 @@ def test_a_file_in_parts_is_published_by_complete(client: Client, large: bytes) 
     assert refused.json()["missing"] == [{"path": "model.bin", "parts": [1, 2, 3]}]
     client.assert_invisible()
     send_all(started["files"][0], large)
-    assert published(client.complete(started["upload_id"]))
-    assert published(client.complete(started["upload_id"]))  # it may be repeated
+    complete(client, started["upload_id"])
+    complete(client, started["upload_id"])  # it may be repeated
     assert client.metadata()["files"][0]["file_hash"] == sha256(large)
     assert client.content("model.bin") == large
 
@@ -126,7 +127,7 @@ def test_after_sigkill_only_what_the_store_lacks_is_sent_again(client: Client, l
     assert [part["number"] for part in resumed["multipart"]["parts"]] == [3]
     for entry in upload["files"]:
         send_all(entry, large if entry["path"] == "model.bin" else b"small")
-    assert published(client.complete(started["upload_id"]))
+    complete(client, started["upload_id"])
     assert client.content("model.bin") == large
 
 
@@ -140,7 +141,7 @@ def test_a_part_with_its_digest_is_taken_only_undamaged(client: Client, large: b
     assert client.upload(upload_id, urls=True)["files"][0]["multipart"]["stored_parts"] == []
     for part in signed:
         assert send(part, pieces[part["number"]]).status_code == 200
-    assert published(client.complete(upload_id))
+    complete(client, upload_id)
     assert client.content("model.bin") == large
 
 
@@ -179,7 +180,7 @@ def test_a_file_whose_digest_does_not_hold_fails_alone_and_may_be_sent_again(cli
     upload_id = started["upload_id"]
     send_all(started["files"][1], b"{}")
     send_all(started["files"][0], b"damaged!" + large[8:])
-    answer = client.complete(upload_id, seconds=30)  # it "works for at most 20 s"
+    answer = client.complete(upload_id)
     assert answer.status_code in (200, 202, 400), answer.text
 
     def model() -> Any:
@@ -192,13 +193,13 @@ def test_a_file_whose_digest_does_not_hold_fails_alone_and_may_be_sent_again(cli
     assert failed["multipart"]["stored_parts"] == []
     assert [part["number"] for part in failed["multipart"]["parts"]] == [1, 2, 3]
     assert send(failed["multipart"]["parts"][0], large[:PART]).status_code == 200
-    refused = client.complete(upload_id, seconds=30)
+    refused = client.complete(upload_id)
     assert (refused.status_code, refused.json()["code"]) == (400, "upload_incomplete")
     assert refused.json()["missing"] == [{"path": "model.bin", "parts": [2, 3], "code": "sha256_mismatch"}]
     fresh = model()
     assert [part["number"] for part in fresh["multipart"]["parts"]] == [2, 3]
     send_all(fresh, large)
-    assert published(client.complete(upload_id, seconds=30))
+    complete(client, upload_id)
     assert client.content("model.bin") == large
     assert client.metadata()["file_count"] == 2
 
@@ -214,7 +215,7 @@ def test_an_archive_is_unpacked_and_published(client: Client, keys: Keys, size: 
     send_all(started["archive"], archive)
     if size == "parts":
         assert started["archive"]["multipart"]["part_count"] == 2
-        assert published(client.complete(started["upload_id"]))
+        complete(client, started["upload_id"])
     ready = client.wait(started["upload_id"])
     assert (ready["archive"]["status"], ready["file_count"]) == ("verified", len(contents))
     assert {file["filename"]: file["file_hash"] for file in client.metadata()["files"]} == {
@@ -239,15 +240,17 @@ def test_a_bad_archive_fails_the_upload_and_frees_the_version(client: Client, ke
 
 
 @pytest.mark.needs("unlimited")
-def test_bytes_that_are_there_already_are_not_sent(client: Client, large: bytes) -> None:
+def test_bytes_that_are_there_already_are_not_sent(client: Client, keys: Keys, large: bytes) -> None:
     contents = {"model.bin": large, "config.json": b'{"there": "already"}'}
     for path, data in contents.items():
         publish(client, path, data, f"source-{path}")
+    # A version can be read a moment before its bytes are remembered and its inbox is empty, in this order.
+    assert eventually(lambda: keys(f"modelkeep/uploads/{client.user_id}/"), lambda left: not left) == []
     files = [{"path": f"copy/{path}", "size": len(data), "sha256": sha256(data)} for path, data in contents.items()]
     started = client.start(files=files)
     assert [entry["status"] for entry in started["files"]] == ["stored", "stored"]
     assert not any("put" in entry or "multipart" in entry for entry in started["files"])
-    assert published(client.complete(started["upload_id"]))
+    complete(client, started["upload_id"])
     for path, data in contents.items():
         assert client.content(f"copy/{path}") == data
     # One that is new beside them: its event publishes.

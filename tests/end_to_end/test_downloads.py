@@ -123,6 +123,7 @@ def test_a_whole_version_opens_everywhere(client: Client, tmp_path: Path) -> Non
 
 
 @pytest.mark.needs("binary")
+@pytest.mark.case("A10")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_survives_upload_single_and_download(client: Client, name: str, tmp_path: Path) -> None:
     data = f"bytes of {name}".encode()

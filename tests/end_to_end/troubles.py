@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -96,6 +98,24 @@ class Flip(Trouble):
         damaged = bytearray(chunk)
         damaged[self._at - done] ^= 1
         return bytes(damaged)
+
+
+class Hold(Trouble):
+    """The first request waits, and those behind it, until they are let go; `came`: it is there."""
+
+    def __init__(self, wants: Callable[[Exchange], bool]) -> None:
+        super().__init__(wants, times=sys.maxsize)
+        self.came = threading.Event()
+        self._gone = threading.Event()
+
+    def answer(self, exchange: Exchange) -> tuple[int, dict[str, str], bytes] | None:
+        self.came.set()
+        self._gone.wait(600)
+        return None
+
+    def release(self) -> None:
+        """They go on."""
+        self._gone.set()
 
 
 class Meanwhile(Trouble):

@@ -9,12 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import httpx
 import moto
 import pytest
 from botocore.exceptions import ClientError
 
+from tests import asgi
 from tests.functional import kit
 from tests.functional.kit import BUCKET, Api
+from tests.functional.routes import TOKEN_ID
+from tests.issuer import Issuer
+
+Ask = Callable[..., httpx.Response]
 
 SETTINGS = {
     "REGISTRY_BUCKET": BUCKET,
@@ -154,3 +160,48 @@ def no_time() -> Callable[[], AbstractContextManager[None]]:
             yield
 
     return over
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[Issuer]:
+    with Issuer(algorithm="EdDSA") as issuer:
+        yield issuer
+
+
+@pytest.fixture
+def ask(on_moto: None, issuer: Issuer, setting: Callable[..., None]) -> Ask:
+    """Sends a request to the whole app behind the gateway of `make run`, as somebody: a user, or None for nobody."""
+    from registry.web import apps
+
+    from local.app import find_routers, sort_routers
+    from local.gateway import Gateway
+
+    setting(authentication="authorizer", issuer=issuer.url, audience=issuer.audience, groups_claim="groups")
+    gateway = Gateway(apps.create_app(sort_routers(find_routers()), docs=True))
+
+    def send(who: str | None, method: str, path: str, *, token: str | None = None, **request: Any) -> httpx.Response:
+        token = issuer.token(who) if who else token
+        headers = {**request.pop("headers", {}), **({"Authorization": f"Bearer {token}"} if token else {})}
+        return asgi.call(gateway, method, path, headers=headers, **request)
+
+    return send
+
+
+@pytest.fixture
+def upload_id(ask: Ask) -> str:
+    """alice has a version of `m`, a token and an open upload, and lets carol read `m`; the upload's id."""
+    from registry import naming
+
+    fields = [("user_id", "alice"), ("model_id", "m"), ("name", "M"), ("file", "model.pkl", b"1")]
+    body, headers = kit.form_body(fields)
+    assert ask("alice", "POST", "/ai-models/upload/single", content=body, headers=headers).status_code == 200
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(naming, "new_token_id", lambda: TOKEN_ID)
+        assert ask("alice", "POST", "/ai-models/tokens", json={"name": "First"}).status_code == 201
+    assert ask("alice", "PUT", "/ai-models/grants/alice/m/carol", json={"role": "read"}).status_code == 200
+    files = [{"path": "a", "size": 1}, {"path": "big", "size": 40 * 2**20}]
+    request = {"user_id": "alice", "model_id": "open", "version": "v1", "name": "Open", "files": files}
+    begun = ask("alice", "POST", "/ai-models/upload/direct", json=request, params={"urls": "false"})
+    assert begun.status_code == 201
+    upload_id: str = begun.json()["upload_id"]
+    return upload_id

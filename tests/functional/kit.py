@@ -219,6 +219,22 @@ class Api:
         path = {"user_id": self.user_id}
         return self.call("search_models", path=path, query={"query": query, **more}, principal=principal)
 
+    def _of_grant(self, function: str, grant: str, principal: str | None, **more: Any) -> Answer:
+        return self.call(function, path={"user_id": self.user_id, "grant": grant}, principal=principal, **more)
+
+    def grant(self, grant: str, role: Any = "read", *, principal: str | None = None) -> Answer:
+        return self._of_grant("put_grant", grant, principal, json_body={"role": role})
+
+    def granted(self, grant: str, *, principal: str | None = None) -> Answer:
+        return self._of_grant("get_grant", grant, principal)
+
+    def revoke(self, grant: str, *, principal: str | None = None) -> Answer:
+        return self._of_grant("delete_grant", grant, principal)
+
+    def grants(self, *, principal: str | None = None, **query: Any) -> Answer:
+        path = {"user_id": self.user_id}
+        return self.call("list_grants", path=path, query=query or None, principal=principal)
+
     def start(
         self,
         model_id: str = "m",

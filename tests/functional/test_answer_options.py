@@ -41,6 +41,7 @@ def test_a_named_origin_is_told_what_it_may_do(setting):
 
 @pytest.mark.parametrize("origin", [OTHER, None, "null", "*", f"{ORIGIN}.evil.example", f"{ORIGIN}:8443", ""])
 @pytest.mark.parametrize("named", [ORIGIN, ""])
+@pytest.mark.case("T10")
 def test_others_are_told_the_methods_alone(setting, named, origin):
     setting(cors_origins=named)
     answered = answer(origin)
@@ -107,6 +108,7 @@ def test_refusals_and_failures_can_be_read_too(api, fresh, monkeypatch):
     assert answered.headers["access-control-allow-origin"] == ORIGIN
 
 
+@pytest.mark.case("T10")
 def test_without_named_origins_nothing_is_said(api, fresh):
     fresh()
     answered = get(api, ORIGIN)

@@ -18,6 +18,7 @@ if not EXPECTED:
     pytest.skip(f"the corpus is not at {CORPUS}", allow_module_level=True)
 
 
+@pytest.mark.case("Z24")
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_an_archive_gets_its_verdict(api: Api, name: str) -> None:
     entry = EXPECTED[name]

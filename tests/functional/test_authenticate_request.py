@@ -74,10 +74,12 @@ def test_a_known_user_is_let_into_the_whole_stage_and_no_further(issuer: Issuer)
             "Version": "2012-10-17",
             "Statement": [{"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": f"{ARN}/*/*"}],
         },
+        "context": {},
     }
     assert json.loads(json.dumps(answer)) == answer
 
 
+@pytest.mark.case("N13")
 @pytest.mark.parametrize(
     ("partition", "stage", "rest"),
     [
@@ -98,6 +100,14 @@ def test_the_cached_policy_fits_every_route_of_the_stage(issuer: Issuer, partiti
     assert not fnmatchcase(f"{base[:-1]}x/{stage}/GET/ai-models/alice", resource)
 
 
+def test_the_groups_of_the_claim_are_handed_on_as_a_text(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = f"Bearer {issuer.token('alice', groups=['research', 'two words', 'ops', 7])}"
+    assert HANDLER(event(token), None)["context"] == {}
+    monkeypatch.setenv("REGISTRY_GROUPS_CLAIM", "groups")
+    get_settings.cache_clear()
+    assert HANDLER(event(token), None)["context"] == {"groups": "ops research"}
+
+
 @pytest.mark.parametrize("name", ["authorization", "AUTHORIZATION", "Authorization"])
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer  "])
 def test_names_of_headers_and_schemes_have_no_case(issuer: Issuer, name: str, scheme: str) -> None:
@@ -111,6 +121,7 @@ def test_either_form_of_the_headers_will_do(issuer: Issuer, missing: str) -> Non
         assert HANDLER(none, None)["principalId"] == "alice"
 
 
+@pytest.mark.case("N14")
 @pytest.mark.parametrize(
     "value", ["Bearer", "Bearer ", "Basic YTpi", "bearertoken", "Bearer a b", "Bearer a, Bearer b", ""]
 )
@@ -125,6 +136,7 @@ def test_without_the_header_or_any_headers_it_is_a_401(issuer: Issuer) -> None:
     assert_unauthorized({})
 
 
+@pytest.mark.case("N14")
 def test_two_tokens_are_a_401_even_if_both_are_good(issuer: Issuer) -> None:
     good = f"Bearer {issuer.token('alice')}"
     assert_unauthorized(event(good, good))
@@ -147,6 +159,7 @@ def test_a_bad_token_is_a_401(issuer: Issuer) -> None:
         assert_unauthorized(event(f"Bearer {token}"))
 
 
+@pytest.mark.case("N15")
 def test_no_header_of_the_client_says_who_it_is(issuer: Issuer) -> None:
     sent = event(f"Bearer {issuer.token('alice')}")
     for name in ("x-user-id", "x-amzn-principal", "principalId", "x-forwarded-user"):
@@ -156,6 +169,7 @@ def test_no_header_of_the_client_says_who_it_is(issuer: Issuer) -> None:
     assert_unauthorized(sent)
 
 
+@pytest.mark.case("N14")
 def test_an_issuer_that_does_not_answer_is_no_401_and_lets_nobody_in(issuer: Issuer) -> None:
     issuer.outage = True
     with pytest.raises(UnavailableError) as raised:

@@ -60,10 +60,10 @@ def test_remembering_some_reads_the_rows_that_hold_them_alone(forgotten, monkeyp
             yield each
 
     monkeypatch.setattr(ManifestRow, "query", classmethod(query))
-    changing.remember_crcs(forgotten, [replace(file, crc32=7) for file in stored[230:238]])
+    changing.remember_files(forgotten, [replace(file, crc32=7) for file in stored[230:238]])
     assert set(read) == {"200.bin"}
     read.clear()
-    changing.remember_crcs(forgotten, [replace(file, crc32=7) for file in stored[98:102]])
+    changing.remember_files(forgotten, [replace(file, crc32=7) for file in stored[98:102]])
     assert set(read) == {"000.bin", "100.bin"}
     monkeypatch.undo()
     numbers = [number for number, file in enumerate(reading.iter_files(forgotten)) if file.crc32 == 7]

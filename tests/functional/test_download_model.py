@@ -18,7 +18,8 @@ def model(api):
     return api
 
 
-def test_a_file_is_answered_with_its_bytes_to_be_saved_and_never_shown(api):  # A14
+@pytest.mark.case("A14")
+def test_a_file_is_answered_with_its_bytes_to_be_saved_and_never_shown(api):
     for filename in ("page.html", "image.svg", "MLmodel", "model.pkl", "readme.md"):
         ok(api.single(filename=filename, content=b"<script>alert(1)</script>", version=filename))
         answer = api.download(filename=filename)
@@ -38,7 +39,8 @@ def test_a_file_is_named_by_its_whole_path_and_saved_by_its_last_segment(api):
     assert ok(api.download(filename="model.pt")) == b"2"
 
 
-def test_names_beyond_ascii_are_sent_as_rfc_5987_says(api):  # A10
+@pytest.mark.case("A10")
+def test_names_beyond_ascii_are_sent_as_rfc_5987_says(api):
     ok(api.folder({"Модель é.pkl": b"1"}))
     disposition = api.download(filename="Модель é.pkl").headers["content-disposition"]
     assert disposition.startswith('attachment; filename="')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.functional.kit import FILE_KEYS, METADATA_KEYS, nothing_written, ok, publish, refused
 
 
@@ -66,7 +68,8 @@ def test_what_is_not_there_is_a_404(api):
         refused(api.get(), 404)
 
 
-def test_ids_beyond_the_alphabet_are_a_400_or_404_and_reach_nothing(api):  # A5
+@pytest.mark.case("A5")
+def test_ids_beyond_the_alphabet_are_a_400_or_404_and_reach_nothing(api):
     ok(api.single())
     with nothing_written():
         for bad in ["..", ".", "%2e%2e%2f", "%252e", "a;../b", "a#b", "a?b", "a\\b", "x" * 2049, "m\0", "../m"]:
@@ -81,7 +84,8 @@ def test_ids_beyond_the_alphabet_are_a_400_or_404_and_reach_nothing(api):  # A5
             assert api.get().status in (400, 404)
 
 
-def test_a_version_longer_than_any_key_is_a_404_or_400_everywhere(api):  # A5
+@pytest.mark.case("A5")
+def test_a_version_longer_than_any_key_is_a_404_or_400_everywhere(api):
     ok(api.single())
     with nothing_written():
         for version in ("v" * 129, "v" * 1023, "v" * 2049):

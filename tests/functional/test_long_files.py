@@ -136,10 +136,14 @@ def test_a_file_that_is_sent_anew_takes_nothing_from_the_one_before(api, started
     assert (multiparts(), rows()) == ([], [])
 
 
-def test_bytes_that_are_there_are_copied_over_several_lives_and_not_read(api, started, looks, calls, monkeypatch):
-    """Above 5 GiB: by parts."""
+@pytest.mark.parametrize("checked", [True, False], ids=["checked by the store", "read"])
+def test_bytes_that_are_there_are_copied_over_several_lives(api, started, looks, calls, monkeypatch, checked):
+    """Above 5 GiB: by parts, which a store that checks CRC-32s holds against the one on record; else they are read."""
+    from registry.storage import copying
     from registry.storage import multiparts as stored_multiparts
 
+    monkeypatch.setattr(copying, "digest_method", lambda: "read")
+    monkeypatch.setattr(copying, "checks_crcs", lambda: checked)
     data = os.urandom(SIZE)
     digest = hashlib.sha256(data).hexdigest()
     _, key = arrive(api, data, sha256=digest)
@@ -149,14 +153,14 @@ def test_bytes_that_are_there_are_copied_over_several_lives_and_not_read(api, st
     upload = ok(api.start(version="v2", files=[{"path": "big.bin", "size": SIZE, "sha256": digest}]), 201)
     assert upload["files"][0]["status"] == "stored"
     calls.clear()
-    looks(4)
+    looks(4 if checked else 8)
     started.clear()
     deliver({"upload_id": upload["upload_id"]})
     assert rows() == ["T#000000"]
     run(started)
     assert ok(api.get(version="v2"))["files"][0]["file_hash"] == digest
     assert calls["UploadPartCopy", KEY.replace("v1", "v2")] == 7
-    assert calls["GetObject", KEY] == 0
+    assert (calls["GetObject", KEY] == 0) == checked
     assert (multiparts(), rows()) == ([], [])
 
 

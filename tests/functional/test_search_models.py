@@ -143,7 +143,8 @@ def test_a_query_beyond_reason_is_a_400(api):
     assert ok(api.search(" ".join(f"w{number}" for number in range(16)))) == []
 
 
-def test_odd_queries_are_answered(models):  # A3, A4
+@pytest.mark.case("A3", "A4")
+def test_odd_queries_are_answered(models):
     for query in ("a\0b", "\u202e", "'; DROP TABLE", "..", "%", "#", "iris\n", "x" * 512, "ﷺ" * 100):
         assert models.search(query).status == 200, query
     assert found(models.search("iris\n")) == ["iris_rf"]

@@ -214,7 +214,8 @@ def test_is_primary_marks_the_primary_file(api):
     ],
     ids=lambda body: str(body)[:60],
 )  # fmt: skip
-def test_what_is_wrong_is_a_400_and_nothing_is_written(api, body):  # A5, A6
+@pytest.mark.case("A5", "A6")
+def test_what_is_wrong_is_a_400_and_nothing_is_written(api, body):
     with nothing_written():
         refused(api.start(**{"model_id": "m", **body}), 400)
 
@@ -227,7 +228,8 @@ def test_what_is_wrong_is_a_400_and_nothing_is_written(api, body):  # A5, A6
     ],
     ids=ascii,
 )  # fmt: skip
-def test_a_path_that_no_version_may_hold_is_refused(api, path):  # A4, A5
+@pytest.mark.case("A4", "A5")
+def test_a_path_that_no_version_may_hold_is_refused(api, path):
     with nothing_written():
         answer = api.start(files=[{"path": "good.bin", "size": 1}, {"path": path, "size": 1}])
         refused(answer, 400)
@@ -249,7 +251,8 @@ def test_a_path_that_makes_a_key_too_long_is_refused(api):
     ok(api.start(version="v1", files=[{"path": path, "size": 1}]), 201)
 
 
-def test_metadata_too_large_for_a_record_is_refused_not_a_500(api):  # A7
+@pytest.mark.case("A7")
+def test_metadata_too_large_for_a_record_is_refused_not_a_500(api):
     with nothing_written():
         answer = api.start(archive={"size": 1}, dependencies=[f"{n:03d}" + "é" * 1000 for n in range(500)])
         assert answer.status in (400, 413), answer

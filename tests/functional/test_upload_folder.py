@@ -185,7 +185,8 @@ def test_the_file_field_is_named_zip_file(api):
         assert "zip_file" in refused(api.call("upload_folder", body=body, headers=headers), 400)
 
 
-def test_bad_ids_and_metrics_are_refused_before_anything_is_written(api):  # A1, A5
+@pytest.mark.case("A1", "A5")
+def test_bad_ids_and_metrics_are_refused_before_anything_is_written(api):
     with nothing_written():
         refused(api.folder(FILES, "a/b"), 400, "bad_model_id")
         refused(api.folder(FILES, version="latest"), 400, "bad_version")

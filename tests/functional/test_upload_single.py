@@ -202,7 +202,8 @@ def test_what_is_no_form_is_refused(api):
 
 
 @pytest.mark.parametrize("metric", ["training_accuracy", "validation_accuracy", "test_accuracy", "training_loss"])
-def test_a_metric_that_is_no_finite_number_is_refused(api, metric):  # A1
+@pytest.mark.case("A1")
+def test_a_metric_that_is_no_finite_number_is_refused(api, metric):
     with nothing_written():
         for value in ("NaN", "nan", "Infinity", "-inf", "1e999", "high", "0x10"):
             assert metric in refused(api.single(**{metric: value}), 400)
@@ -241,7 +242,8 @@ def test_fields_at_their_bounds_are_taken(api):
     assert body["description"] == "é" * 2048
 
 
-def test_names_that_cannot_be_seen_are_refused(api):  # A4
+@pytest.mark.case("A4")
+def test_names_that_cannot_be_seen_are_refused(api):
     with nothing_written():
         for text in ("a\0b", "a\x07b", "a\u202eb", "a\u200bb", "a\u2066b", "a\x7fb", "a\u2028b"):
             assert "name" in refused(api.single(name=text), 400)
@@ -250,12 +252,14 @@ def test_names_that_cannot_be_seen_are_refused(api):  # A4
         assert "description" in refused(api.single(description="a\0b"), 400)
 
 
-def test_text_that_is_no_utf8_is_refused(api):  # A8
+@pytest.mark.case("A8")
+def test_text_that_is_no_utf8_is_refused(api):
     with nothing_written():
         refused(api.single(name=None, extra=[("name", b"caf\xe9 \xff\xfe")]), 400)
 
 
-def test_ids_beyond_the_alphabet_are_refused(api):  # A5
+@pytest.mark.case("A5")
+def test_ids_beyond_the_alphabet_are_refused(api):
     bad_ids = ["..", ".", "%2e%2e%2f", "%252e", "a;../b", "a#b", "a?b", "a\\b", "a/b", "a b", "é", "a" * 129]
     with nothing_written():
         for bad in [*bad_ids, "x" * 2049, "a\n"]:

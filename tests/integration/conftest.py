@@ -52,7 +52,7 @@ def memory_dynamodb(stack: Stack) -> Iterator[str]:
         config=Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 1}, proxies={}),
     )
     try:
-        for _ in range(300):
+        for _ in range(1500):
             assert server.poll() is None, "DynamoDB Local has died"
             try:
                 client.list_tables(Limit=1)

@@ -133,7 +133,7 @@ def test_source_that_is_deleted_before_its_bytes_are_copied(sound: Soundness, mo
         world.delete("source")
         world.started.run()
     else:
-        world.process.stall(world.started.run, "CopyObject", lambda: world.delete("source"))
+        world.process.stall(world.started.run, "UploadPartCopy", lambda: world.delete("source"))
     assert world.get("model") is None
     world.receive(world.put_files(upload, {"a.onnx": LARGE}))
     world.verify("model", "v1", {"a.onnx": LARGE})

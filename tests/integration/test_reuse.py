@@ -135,12 +135,12 @@ def test_url_that_still_works_after_publication_changes_nothing(world: World) ->
 
     put = view.files[0].put
     assert put is not None
-    answer = requests.put(put.url, data=b"evil!", headers=put.headers, timeout=10)
+    answer = requests.put(put.url, data=b"evil!", headers=put.headers, timeout=60)
     assert answer.status_code == 200
     world.receive(event_of(naming.inbox_key(world.user_id, upload.upload_id, 0)))
     world.verify("model", "v1", OLD)
     assert [key for key in world.objects() if not key.startswith("models/")] == []
-    requests.put(put.url, data=b"evil!", headers=put.headers, timeout=10)  # and this event is lost
+    requests.put(put.url, data=b"evil!", headers=put.headers, timeout=60)  # and this event is lost
     world.end()
     world.verify("model", "v1", OLD)
     world.check_clean()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote_plus
 
 import pytest
 
-from local.events import event_of, parse_changes
+from local.events import Event, EventSource, event_of, parse_changes
+from local.ports import Ports
 
 CAPTURED = Path(__file__).with_name("filer_changes.txt")
 
@@ -85,3 +87,18 @@ def test_a_change_cut_off_by_the_end_of_a_tail_is_dropped_and_the_next_is_read(c
     text = CAPTURED.read_text()
     lines = text[:700].splitlines(keepends=True) + text.splitlines(keepends=True)
     assert list(parse_changes(lines)) == changes
+
+
+def test_objects_that_arrive_together_are_told_together_but_not_those_of_two_uploads(tmp_path):
+    told: list[Event] = []
+    stack = SimpleNamespace(ports=Ports.free(), data=SimpleNamespace(path=tmp_path))
+    source = EventSource(stack, told.append)
+    keys = [f"modelkeep/uploads/u/{upload}/{number}" for number in range(150) for upload in ("one", "two")]
+    for key in keys:
+        source._waiting.put({"Records": [{"s3": {"object": {"key": key}}}]})
+    source._waiting.put(None)
+    source._hand_out()
+    found = [[record["s3"]["object"]["key"] for record in event["Records"]] for event in told]
+    assert [len(each) for each in found] == [100, 50, 100, 50]
+    assert all(len({key.rpartition("/")[0] for key in each}) == 1 for each in found)
+    assert sorted(key for each in found for key in each) == sorted(keys)

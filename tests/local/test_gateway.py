@@ -29,12 +29,15 @@ class Authorizer:
     def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         self.events.append(event)
         token = event["headers"].get("authorization", "").removeprefix("Bearer ")
+        if token == "lists":
+            return {"principalId": "alice", "policyDocument": {"Statement": []}, "context": {"groups": ["research"]}}
         if token == "broken":
             raise RuntimeError("secret cause")
         if not token.isalpha():
             raise Exception("Unauthorized")
         statement = {"Action": "execute-api:Invoke", "Effect": self.effect, "Resource": event["methodArn"]}
-        return {"principalId": token, "policyDocument": {"Statement": [statement]}}
+        said = {"context": {"groups": f"friends-of-{token}", "principalId": "another"}} if token == "carol" else {}
+        return {"principalId": token, "policyDocument": {"Statement": [statement]}, **said}
 
 
 class App:
@@ -76,6 +79,19 @@ def test_the_app_is_told_who_calls_where_aws_tells_it(front: Gateway, app: App) 
     assert ask(front, "alice").text == "alice"
     (scope,) = app.scopes
     assert scope["aws.event"] == {"requestContext": {"authorizer": {"principalId": "alice"}}}
+
+
+def test_what_the_authorizer_says_beside_is_handed_on_and_kept_with_its_token(front: Gateway, app: App) -> None:
+    for who in ("carol", "alice", "carol", "alice"):
+        ask(front, who)
+    told = [scope["aws.event"]["requestContext"]["authorizer"] for scope in app.scopes]
+    carol, alice = {"groups": "friends-of-carol", "principalId": "carol"}, {"principalId": "alice"}
+    assert told == [carol, alice, carol, alice]
+
+
+def test_a_context_of_more_than_texts_lets_nobody_in_as_api_gateway_takes_none(front: Gateway, app: App) -> None:
+    assert ask(front, "lists").status_code == 503
+    assert not app.scopes
 
 
 def test_the_authorizer_gets_an_event_as_aws_sends_it(front: Gateway, authorizer: Authorizer) -> None:

@@ -22,7 +22,7 @@ from local.seaweedfs import ProgramMissingError
 from local.servers import BUCKET, REGION, Stack, StackError
 from tests.local.test_servers import client_of
 
-EVENT_SECONDS = 10  # MinIO delivers every three
+EVENT_SECONDS = 120  # MinIO delivers every three
 KEY = "modelkeep/uploads/u%40x/x y+é/1"
 
 

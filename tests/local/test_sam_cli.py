@@ -118,7 +118,7 @@ def test_the_relay_passes_bytes_both_ways_and_ends() -> None:
 
         threading.Thread(target=answer, daemon=True).start()
         data = bytes(range(256)) * 8000
-        with Relay("127.0.0.9", [port]), socket.create_connection(("127.0.0.9", port), timeout=10) as client:
+        with Relay("127.0.0.9", [port]), socket.create_connection(("127.0.0.9", port), timeout=60) as client:
             client.sendall(data)
             client.shutdown(socket.SHUT_WR)
             answered = b""
@@ -126,7 +126,7 @@ def test_the_relay_passes_bytes_both_ways_and_ends() -> None:
                 answered += chunk
         assert answered == data[::-1]
         with pytest.raises(OSError, match="refused"):
-            socket.create_connection(("127.0.0.9", port), timeout=5)
+            socket.create_connection(("127.0.0.9", port), timeout=60)
 
 
 def test_compose_is_told_all_that_its_file_asks_for(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def file_of(data: bytes, *, path: str = "model.bin", sha256: str | None = None) 
     return File(path, len(data), digest, "model", "application/octet-stream", True, None, f"models/{path}")
 
 
-def ranges_of(store: FakeStore, *, patience: float = 5, file: File | None = None) -> tuple[Ranges, FakeClient]:
+def ranges_of(store: FakeStore, *, patience: float = 60, file: File | None = None) -> tuple[Ranges, FakeClient]:
     client = FakeClient(store)
     return Ranges(client, REF, file or file_of(store.data), patience=patience), client  # type: ignore[arg-type]
 

@@ -33,7 +33,7 @@ class Terminal:
         os.close(its)
         self.shown = ""
 
-    def wait_for(self, text: str, *, seconds: float = 30) -> None:
+    def wait_for(self, text: str, *, seconds: float = 120) -> None:
         """Read until it shows this."""
         end = time.monotonic() + seconds
         while text not in self.shown:
@@ -43,7 +43,7 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._mine, text.encode())
 
-    def end(self, *, seconds: float = 30) -> int:
+    def end(self, *, seconds: float = 120) -> int:
         """Read to its end; the exit code."""
         end = time.monotonic() + seconds
         while self._read():

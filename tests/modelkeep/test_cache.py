@@ -122,7 +122,7 @@ def test_pullers_of_the_same_at_once_fetch_the_large_one_once(
     errors: list[BaseException] = []
 
     def pull(number: int) -> None:
-        gate.wait(10)
+        gate.wait(120)
         try:
             with registry.client(tmp_path / "home") as own:
                 own.pull("alice/bert", tmp_path / str(number % 2))
@@ -133,7 +133,7 @@ def test_pullers_of_the_same_at_once_fetch_the_large_one_once(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     assert errors == []
     assert tree(tmp_path / "0") == tree(tmp_path / "1") == FILES
     assert sum(count for path, _, count in registry.gets if path == "b/c.bin") == len(FILES["b/c.bin"])

@@ -146,6 +146,34 @@ def test_whoami_of_a_token_that_is_not_accepted(registry: Registry, monkeypatch:
     assert json.loads(run("whoami", "--json").stdout)["accepted"] is False
 
 
+def test_a_token_of_the_registrys_own_is_used_like_any_other(
+    registry: Registry, ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.token = own = "mk_" + "Aa0_-" * 8 + "xyz"
+    done = run("login", "--url", registry.url, "--token-stdin", stdin=f"{own}\n")
+    assert (done.exit_code, ring.kept) == (0, {("modelkeep", registry.url): own})
+    who = run("whoami")
+    assert who.exit_code == 0
+    assert who.stdout.splitlines()[1:] == [
+        "Token: keyring",
+        "The token says nothing: it is the registry's own",
+        "Accepted: yes",
+    ]
+    said = json.loads(run("whoami", "--json").stdout)
+    assert said == {"url": registry.url, "token": "keyring", "claims": None, "accepted": True}
+    nobody = run("ls")
+    assert (nobody.exit_code, nobody.stdout) == (2, "")
+    assert "Name the user" in nobody.stderr
+    doctor = json.loads(run("doctor", "--json").stdout)
+    assert [each["status"] for each in doctor["checks"] if each["name"] == "token"] == ["ok"]
+    monkeypatch.setenv("MODELKEEP_TOKEN", revoked := own[:-1] + "w")
+    refused = run("whoami")
+    assert refused.exit_code == 4
+    assert "revoked" in refused.stderr
+    for each in (done, who, nobody, refused):
+        assert own not in each.output and revoked not in each.output
+
+
 def test_open(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
 

@@ -121,7 +121,7 @@ def test_ctrl_c_in_a_push_without_a_terminal(home: Path, tmp_path: Path) -> None
     while "Sending" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
     assert f"modelkeep push {tmp_path} alice/bert --json" in err
 
@@ -156,7 +156,7 @@ def test_a_locale_that_has_no_such_letters(home: Path) -> None:
 def test_nothing_is_asked_without_a_terminal(home: Path) -> None:
     for arguments in (["rm", "alice/bert:v1"], ["uploads", "abort", "01UPLOAD"]):
         process = popen(command(*arguments, "--json"), environment(home))
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
         assert (process.returncode, out) == (2, "")
         assert json.loads(err)["error"]["code"] == "no_terminal"
 

@@ -14,7 +14,7 @@ def test_all_tasks_are_done_side_by_side() -> None:
     done: list[int] = []
 
     def task() -> None:
-        done.append(barrier.wait(10))
+        done.append(barrier.wait(120))
 
     Crew(4).run(task for _ in range(8))
     assert sorted(done) == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -33,7 +33,7 @@ def test_the_first_error_stops_the_others_and_is_raised() -> None:
             stopped.set()
 
     def fails() -> None:
-        running.wait(10)
+        running.wait(120)
         raise ValueError("this one")
 
     def never() -> None:
@@ -42,7 +42,7 @@ def test_the_first_error_stops_the_others_and_is_raised() -> None:
     def tasks() -> Iterator[Task]:
         yield works
         yield fails
-        stopped.wait(10)
+        stopped.wait(120)
         yield from [never] * 100
 
     with pytest.raises(ValueError, match="this one"):
@@ -65,7 +65,7 @@ def test_ctrl_c_where_tasks_are_made_stops_what_runs(error: type[BaseException])
 
     def tasks() -> Iterator[Task]:
         yield works
-        running.wait(10)
+        running.wait(120)
         raise error
 
     with pytest.raises(error):
@@ -79,7 +79,7 @@ def test_tasks_are_not_made_long_before_their_time() -> None:
     made: list[int] = []
 
     def wait() -> None:
-        release.wait(10)
+        release.wait(120)
 
     def tasks() -> Iterator[Task]:
         for number in range(30):
@@ -91,5 +91,5 @@ def test_tasks_are_not_made_long_before_their_time() -> None:
     runner.join(0.5)
     assert len(made) <= 4 + 4 + 1  # at work, waiting, and the one that waits for room
     release.set()
-    runner.join(10)
+    runner.join(120)
     assert len(made) == 30

@@ -26,7 +26,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(program: Path, *arguments: str) -> str:
-    return subprocess.run([program, *arguments], check=True, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run([program, *arguments], check=True, capture_output=True, text=True, timeout=300).stdout
 
 
 def test_the_command_is_there(installed: Path) -> None:

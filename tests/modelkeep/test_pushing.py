@@ -56,7 +56,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
     monkeypatch.setattr(sending, "_PAUSE", 0.0)
     for module in ("sending", "uploading", "beginning"):
-        monkeypatch.setattr(f"modelkeep.pushing.{module}.TRANSFER_PATIENCE", 5.0)
+        monkeypatch.setattr(f"modelkeep.pushing.{module}.TRANSFER_PATIENCE", 20.0)
 
 
 @pytest.fixture
@@ -643,7 +643,7 @@ def test_ctrl_c_stops_all_threads_and_the_push_goes_on_later(
         client.push(folder, "alice/m", on_progress=pressed)
     for thread in threading.enumerate():
         if thread.name.startswith("modelkeep-"):
-            thread.join(10)
+            thread.join(120)
             assert not thread.is_alive()
     assert client.push(folder, "alice/m").version == "v1"
     assert registry.files_of("m", "v1") == content(folder)
@@ -654,7 +654,7 @@ def test_ctrl_c_ends_a_process_whose_connections_hang(registry: FakeRegistry, fo
 
     def hangs(handler: Any) -> bool:
         arrived.set()
-        release.wait(60)
+        release.wait(600)
         handler.reset()
         return True
 
@@ -671,9 +671,9 @@ def test_ctrl_c_ends_a_process_whose_connections_hang(registry: FakeRegistry, fo
         stderr=subprocess.PIPE,
     )
     try:
-        assert arrived.wait(30)
+        assert arrived.wait(120)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)  # a PUT may hang for 120 s
+        _, said = process.communicate(timeout=90)  # a PUT may hang for 120 s
     finally:
         process.kill()
         release.set()

@@ -170,7 +170,7 @@ def test_ranges_side_by_side_end_when_one_fails(monkeypatch: pytest.MonkeyPatch)
     def fault(url: str, start: int, length: int) -> ModelkeepError | None:
         if start == 0:
             return IntegrityError("damaged")
-        assert released.wait(30)
+        assert released.wait(120)
         return None
 
     monkeypatch.setattr("modelkeep.remote.ranges.PIECE", 10)
@@ -182,7 +182,7 @@ def test_ranges_side_by_side_end_when_one_fails(monkeypatch: pytest.MonkeyPatch)
         assert not released.is_set()
     finally:
         released.set()
-    for _ in range(200):
+    for _ in range(1200):
         if threading.active_count() <= before:
             break
         time.sleep(0.05)
@@ -197,7 +197,7 @@ def test_ctrl_c_ends_a_read_from_a_store_that_hangs(monkeypatch: pytest.MonkeyPa
     def fault(url: str, start: int, length: int) -> None:
         if start == 0:
             _thread.interrupt_main()
-        released.wait(30)
+        released.wait(120)
 
     monkeypatch.setattr("modelkeep.remote.ranges.PIECE", 1000)
     try:

@@ -40,11 +40,11 @@ def test_the_first_error_stops_the_others_and_no_more_jobs_are_made() -> None:
 
     def waits() -> None:
         started.set()
-        assert stop.wait(10)
+        assert stop.wait(120)
         raise StoppedError
 
     def fails() -> None:
-        assert started.wait(10)
+        assert started.wait(120)
         raise ValueError("this one")
 
     def jobs() -> Iterator[Callable[[], None]]:
@@ -68,7 +68,7 @@ def test_where_making_jobs_is_stopped_by_an_error_that_error_is_told() -> None:
 
     def jobs() -> Iterator[Callable[[], None]]:
         yield fails
-        assert stop.wait(10)
+        assert stop.wait(120)
         raise StoppedError
 
     with pytest.raises(ValueError, match="this one"):
@@ -80,14 +80,14 @@ def test_what_stops_the_maker_stops_the_workers() -> None:
 
     def waits() -> None:
         started.set()
-        assert stop.wait(10)
+        assert stop.wait(120)
         ended.set()
 
     def jobs() -> Iterator[Callable[[], None]]:
         yield waits
-        assert started.wait(10)
+        assert started.wait(120)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         side_by_side(jobs(), threads=2, stop=stop)
-    assert ended.wait(10)
+    assert ended.wait(120)

@@ -70,6 +70,7 @@ def test_browsers_may_read_the_gateways_errors_where_they_may_call_at_all(kind: 
 
 
 @pytest.mark.case("U21")
+@pytest.mark.case("T6", "T9", "T10")
 def test_alarms_tell_whoever_is_named_and_by_default_nobody():
     topic = "arn:aws:sns:us-east-1:111122223333:ops"
     for parameters, expected in (
@@ -81,11 +82,28 @@ def test_alarms_tell_whoever_is_named_and_by_default_nobody():
         assert bool(resources_of(template, "AWS::SNS::Topic")) == ("AlarmEmail" in parameters)
         alarms = resources_of(template, "AWS::CloudWatch::Alarm")
         assert set(alarms) == {
-            *("ApiErrorsAlarm", "WorkerErrorsAlarm", "ThrottlesAlarm", "DeadLettersAlarm", "OldestWorkAlarm")
+            *("ApiErrorsAlarm", "WorkerErrorsAlarm", "ThrottlesAlarm", "DeadLettersAlarm", "OldestWorkAlarm"),
+            "DamagedFilesAlarm",
         }
         for each in alarms.values():
             assert each["Properties"]["AlarmActions"] == each["Properties"]["OKActions"] == expected
             assert each["Properties"]["AlarmDescription"]
+
+
+@pytest.mark.case("T10")
+def test_one_dead_letter_and_one_refusal_for_want_of_capacity_are_an_alarm_and_so_are_three_errors_in_a_minute():
+    alarms = {name: each["Properties"] for name, each in resources_of(TEMPLATE, "AWS::CloudWatch::Alarm").items()}
+    for name, threshold, minutes in (
+        ("DeadLettersAlarm", 1, 5),
+        ("ThrottlesAlarm", 1, 5),
+        ("ApiErrorsAlarm", 3, 1),
+        ("WorkerErrorsAlarm", 3, 1),
+    ):
+        found = alarms[name]
+        assert (found["Threshold"], found["ComparisonOperator"]) == (threshold, "GreaterThanOrEqualToThreshold"), name
+        stats = [each["MetricStat"] for each in found.get("Metrics", ()) if "MetricStat" in each] or [found]
+        assert {each["Period"] for each in stats} == {60 * minutes}, name
+    assert alarms["DeadLettersAlarm"]["Dimensions"] == [{"Name": "QueueName", "Value": "GetAtt DeadLetters.QueueName"}]
 
 
 def test_metrics_are_told_apart_by_stack_as_the_functions_name_it():
@@ -123,6 +141,7 @@ def test_the_gateways_log_role_is_the_accounts_unless_asked_for_and_then_stays()
         assert made[name]["DeletionPolicy"] == made[name]["UpdateReplacePolicy"] == "Retain"
 
 
+@pytest.mark.case("T2")
 def test_every_waiver_has_its_reason_beside_it():
     waivers = re.findall(r"(?m)^ +- (CKV\w+)(.*)$", (ROOT / ".checkov.yaml").read_text())
     assert waivers

@@ -31,6 +31,7 @@ from tests.template.loading import (
 ALLOWED: dict[str, dict[str, str]] = {
     "abort_upload": {
         "dynamodb:GetItem": "A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F A",
         "dynamodb:PutItem": "M WK",
         "dynamodb:UpdateItem": "A",
@@ -43,14 +44,17 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "add_files": {
         "dynamodb:GetItem": "A",
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "D A",
         "dynamodb:UpdateItem": "A",
         "dynamodb:BatchWriteItem": "A",
         "lambda:InvokeFunction": "receive_upload:live",
     },
     "answer_options": {},
-    "authenticate_request": {},
+    "authenticate_request": {
+        "dynamodb:GetItem": "T",
+        "dynamodb:UpdateItem": "T",
+    },
     "build_archive": {
         "dynamodb:GetItem": "M",
         "dynamodb:Query": "F",
@@ -66,6 +70,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "complete_upload": {
         "dynamodb:GetItem": "M P A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P A",
         "dynamodb:PutItem": "M A WK",
         "dynamodb:UpdateItem": "A",
@@ -80,9 +85,14 @@ ALLOWED: dict[str, dict[str, str]] = {
         "s3:ListBucketMultipartUploads": "bucket",
         "lambda:InvokeFunction": "receive_upload:live",
     },
+    "create_token": {
+        "dynamodb:Query": "TK",
+        "dynamodb:PutItem": "T TK",
+        "dynamodb:DeleteItem": "T",
+    },
     "delete_model": {
         "dynamodb:GetItem": "M",
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "F P A",
         "dynamodb:PutItem": "M P WK",
         "dynamodb:UpdateItem": "M",
@@ -97,18 +107,40 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "download_model": {
         "dynamodb:GetItem": "M Z",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P",
         "dynamodb:UpdateItem": "M F",
         "s3:GetObject": "models archives",
         "s3:ListBucket": "archives",
         "lambda:InvokeFunction": "build_archive:live",
     },
+    "delete_grant": {
+        "dynamodb:BatchGetItem": "G",
+        "dynamodb:UpdateItem": "G",
+        "dynamodb:DeleteItem": "G",
+    },
+    "get_grant": {
+        "dynamodb:BatchGetItem": "G",
+        "dynamodb:GetItem": "G",
+    },
+    "list_grants": {
+        "dynamodb:BatchGetItem": "G",
+        "dynamodb:Query": "G",
+    },
+    "put_grant": {
+        "dynamodb:BatchGetItem": "G",
+        "dynamodb:GetItem": "G",
+        "dynamodb:PutItem": "G",
+        "dynamodb:UpdateItem": "G",
+    },
     "get_model": {
         "dynamodb:GetItem": "M",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P",
     },
     "get_upload": {
         "dynamodb:GetItem": "A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "A",
         "dynamodb:UpdateItem": "A",
         "s3:GetObject": "inbox",
@@ -119,25 +151,30 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "list_files": {
         "dynamodb:GetItem": "M",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P",
         "s3:GetObject": "models",
     },
     "list_models": {
         "dynamodb:GetItem": "M",
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "P",
         "dynamodb:DeleteItem": "P",
     },
+    "list_tokens": {
+        "dynamodb:Query": "TK",
+        "dynamodb:BatchGetItem": "T",
+    },
     "list_uploads": {
         "dynamodb:GetItem": "A",
-        "dynamodb:BatchGetItem": "A",
+        "dynamodb:BatchGetItem": "A G",
         "dynamodb:Query": "O",
         "s3:GetObject": "inbox",
         "s3:ListMultipartUploadParts": "inbox",
         "s3:ListBucket": "inbox",
     },
     "list_versions": {
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "P",
         "dynamodb:DeleteItem": "P",
     },
@@ -157,13 +194,18 @@ ALLOWED: dict[str, dict[str, str]] = {
         "s3:ListBucketMultipartUploads": "bucket",
         "lambda:InvokeFunction": "receive_upload:live",
     },
+    "revoke_token": {
+        "dynamodb:Query": "TK",
+        "dynamodb:DeleteItem": "T TK",
+    },
     "search_models": {
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "P",
         "dynamodb:DeleteItem": "P",
     },
     "sign_parts": {
         "dynamodb:GetItem": "A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "A",
         "dynamodb:UpdateItem": "A",
         "s3:PutObject": "inbox",
@@ -172,7 +214,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "start_upload": {
         "dynamodb:GetItem": "M A I",
-        "dynamodb:BatchGetItem": "M",
+        "dynamodb:BatchGetItem": "M G",
         "dynamodb:Query": "F D A",
         "dynamodb:PutItem": "M A O I WK",
         "dynamodb:UpdateItem": "M A",
@@ -205,6 +247,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "update_model": {
         "dynamodb:GetItem": "M",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P",
         "dynamodb:PutItem": "P",
         "dynamodb:UpdateItem": "M",
@@ -212,6 +255,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "upload_folder": {
         "dynamodb:GetItem": "M P A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P A",
         "dynamodb:PutItem": "M A WK",
         "dynamodb:UpdateItem": "M A",
@@ -228,6 +272,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "upload_single": {
         "dynamodb:GetItem": "M P A",
+        "dynamodb:BatchGetItem": "G",
         "dynamodb:Query": "F P A",
         "dynamodb:PutItem": "M A WK",
         "dynamodb:UpdateItem": "M A",
@@ -239,6 +284,14 @@ ALLOWED: dict[str, dict[str, str]] = {
         "s3:AbortMultipartUpload": "models inbox",
         "s3:ListBucket": "models inbox",
         "s3:ListBucketMultipartUploads": "bucket",
+    },
+    "verify_files": {
+        "dynamodb:Scan": "table",
+        "dynamodb:GetItem": "M V",
+        "dynamodb:Query": "F WK",
+        "dynamodb:PutItem": "V",
+        "s3:GetObject": "models",
+        "s3:ListBucket": "models",
     },
 }
 
@@ -268,6 +321,9 @@ def granted(folder: str) -> Grants:
 
 
 def _targets(action: str, resource: str, condition: dict[str, Any]) -> set[str]:
+    if action == "dynamodb:Scan":  # which names no key
+        assert resource == TABLE_ARN and not condition
+        return {"table"}
     if resource == TABLE_ARN:
         ((operator, keys),) = condition.items()
         assert operator == "ForAllValues:StringLike"
@@ -287,6 +343,7 @@ def _targets(action: str, resource: str, condition: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize("folder", sorted(FUNCTIONS))
+@pytest.mark.case("T3")
 def test_a_function_may_do_this_and_no_more(folder: str):
     assert granted(folder) == {action: set(targets.split()) for action, targets in ALLOWED[folder].items()}
 
@@ -305,6 +362,7 @@ def test_a_function_may_use_a_key_for_what_it_reads_and_writes_if_there_is_one(f
 
 
 @pytest.mark.parametrize("folder", sorted(FUNCTIONS))
+@pytest.mark.case("T3")
 def test_with_a_given_bucket_a_function_may_do_the_same_there_and_nothing_elsewhere(folder: str):
     given = str(statements_of(functions_of(load_template(BucketName="lake"))[folder]))
     assert given == str(statements_of(FUNCTIONS[folder])).replace(BUCKET_ARN, "arn:aws:s3:::lake")
@@ -348,6 +406,8 @@ def needed(operation: str, given: dict[str, Any]) -> set[tuple[str, str]]:
         match = re.match(r"\(?(#\w+) = (:\w+)", given["KeyConditionExpression"])
         assert match is not None and names[match[1]] == "pk"
         return {("dynamodb:Query", _kind({"pk": values[match[2]]}))}
+    if operation == "Scan":
+        return {("dynamodb:Scan", "table")}
     if "TableName" in given:
         return {(f"dynamodb:{operation}", _kind(given.get("Key") or given["Item"]))}
     if "FunctionName" in given:
@@ -549,6 +609,32 @@ def test_policies_are_enough_for_forms_reading_and_changing(recorder: Recorder, 
     assert recorder.refused == set()
 
 
+def test_policies_are_enough_for_tokens(recorder: Recorder, monkeypatch: pytest.MonkeyPatch):
+    from registry import settings, tokens
+
+    monkeypatch.setenv("REGISTRY_AUTHENTICATION", "authorizer")
+    settings.get_settings.cache_clear()
+    monkeypatch.setattr(tokens, "MAX_TOKENS", 1)
+    signed_in: dict[str, Any] = {"principal": "alice"}
+
+    def make() -> dict[str, Any]:
+        made: dict[str, Any] = recorder.http("create_token", 201, json_body={"name": "ci"}, **signed_in)
+        return made
+
+    make()
+    recorder.http("create_token", 409, json_body={"name": "ci"}, **signed_in)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda now=time.time: now() + 100 * 86_400)
+        made = make()  # in the place of the first, which has expired
+        authorization = {"Authorization": f"Bearer {made['token']}"}
+        recorder.event("authenticate_request", {"methodArn": "arn:a/prod/GET/", "headers": authorization})
+        recorder.http("list_tokens", 200, **signed_in)
+        recorder.http("revoke_token", 200, path={"token_id": made["token_id"]}, **signed_in)
+    assert {("dynamodb:GetItem", "T"), ("dynamodb:UpdateItem", "T")} == recorder.asked["authenticate_request"]
+    assert ("dynamodb:DeleteItem", "T") in recorder.asked["create_token"]
+    assert recorder.refused == set()
+
+
 def test_policies_are_enough_for_direct_uploads(recorder: Recorder):
     known = b"numpy\n"
     recorder.http("upload_single", 200, **form("file", "a.txt", known, **NEW, version="v1"))
@@ -682,6 +768,22 @@ def test_policies_are_enough_for_what_is_aborted_lost_dead_or_overdue(recorder: 
     assert recorder.refused == set()
 
 
+def test_policies_are_enough_for_the_check_of_files(recorder: Recorder):
+    from registry.storage import objects
+
+    recorder.http("upload_single", 200, **form("file", "a.txt", b"bytes", **NEW, version="v1"))
+    many = {f"many__{number:04d}-{'long' * 20}.json": b"{}" for number in range(120)}  # more than fit inline
+    recorder.http("upload_folder", 200, **form("zip_file", "a.zip", zip_of(empty=b"", **many), **NEW, version="v2"))
+    objects.delete_object("models/alice/bert/v1/a.txt")
+    objects.put_object("models/alice/bert/v2/empty", b"no longer")
+    objects.put_object("models/alice/bert/v9/a.txt", b"nobody's")
+    recorder.event("verify_files", {"gibibytes": 1})
+    recorder.event("verify_files", {"gibibytes": 1})
+    assert ("s3:ListBucket", "models") in recorder.asked["verify_files"]
+    assert {action for action, _ in recorder.asked["verify_files"]} == ALLOWED["verify_files"].keys()
+    assert recorder.refused == set()
+
+
 def test_policies_are_enough_for_work_that_is_handed_over(recorder: Recorder, no_time: Callable[[], Any]):
     upload = recorder.http("start_upload", 201, json_body={**NEW, "archive": {"size": len(zipped := zip_of(a=b"x"))}})
     event = put(upload, "archive", zipped)
@@ -727,4 +829,49 @@ def test_policies_are_enough_for_archives_that_outlast_a_function(
         shown = recorder.http("get_upload", 200, path={"upload_id": upload["upload_id"]})
         assert shown["status"] == {"v1": "ready", "v2": "aborted", "v3": "failed"}[version]
     assert ("s3:ListMultipartUploadParts", "models") in recorder.asked["receive_upload"]
+    assert recorder.refused == set()
+
+
+def test_policies_are_enough_for_what_others_were_let_to(recorder: Recorder, monkeypatch: pytest.MonkeyPatch):
+    from registry import grants, settings
+
+    monkeypatch.setenv("REGISTRY_AUTHENTICATION", "authorizer")
+    settings.get_settings.cache_clear()
+
+    def grant(place: str) -> dict[str, Any]:
+        return {"path": {**USER, "grant": place}, "principal": "alice"}
+
+    recorder.http("put_grant", 200, json_body={"role": "admin"}, **grant("bob"))
+    recorder.http("put_grant", 200, json_body={"role": "read"}, **grant("bert/bob"))
+    monkeypatch.setattr(grants, "MAX_GRANTS", 2)
+    recorder.http("put_grant", 409, json_body={"role": "read"}, **grant("other/bob"))
+    recorder.http("get_grant", 200, **grant("bob"))
+    recorder.http("delete_grant", 200, **grant("bert/bob"))
+    bob: dict[str, Any] = {"principal": "bob"}
+    recorder.http("put_grant", 200, path={**USER, "grant": "carol"}, json_body={"role": "read"}, **bob)
+    recorder.http("get_grant", 200, path={**USER, "grant": "carol"}, **bob)
+    recorder.http("list_grants", 200, path=USER, **bob)
+    recorder.http("delete_grant", 200, path={**USER, "grant": "carol"}, **bob)
+    recorder.http("upload_single", 200, **form("file", "a.txt", b"x", **NEW, version="v1"), **bob)
+    recorder.http("upload_folder", 200, **form("zip_file", "a.zip", zip_of(a=b"x"), **NEW, version="v2"), **bob)
+    known = {"path": "known", "size": 1, "sha256": hashlib.sha256(b"x").hexdigest()}
+    files = [known, {"path": "large", "size": 17 * MIB}]
+    upload = recorder.http("start_upload", 201, json_body={**NEW, "files": files}, **bob)
+    assert upload["files"][0]["status"] == "stored"
+    path = {"upload_id": upload["upload_id"]}
+    recorder.http("add_files", 200, path=path, json_body={"files": [{**known, "path": "more"}]}, **bob)
+    part = {"path": "large", "parts": [{"number": 1, "sha256": "0" * 64}]}
+    recorder.http("sign_parts", 200, path=path, json_body=part, **bob)
+    recorder.http("get_upload", 200, path=path, query={"urls": "true"}, **bob)
+    recorder.http("list_uploads", 200, query=USER, **bob)
+    recorder.http("complete_upload", 400, path=path, **bob)
+    recorder.http("abort_upload", 200, path=path, **bob)
+    for folder in ("get_model", "list_versions", "list_files", "download_model"):
+        recorder.http(folder, 200, path=MODEL, **bob)
+    for folder in ("list_models", "search_models"):
+        recorder.http(folder, 200, path=USER, **bob)
+    recorder.http("update_model", 200, path=MODEL, json_body={"name": "x"}, **bob)
+    recorder.http("delete_model", 200, path=MODEL, query={"all": "true"}, **bob)
+    asked = {folder for folder, wanted in recorder.asked.items() if ("dynamodb:BatchGetItem", "G") in wanted}
+    assert asked == {folder for folder in FUNCTIONS if "G" in granted(folder).get("dynamodb:BatchGetItem", ())}
     assert recorder.refused == set()

@@ -19,6 +19,7 @@ def properties(name: str, template: dict[str, Any] = OWN) -> dict[str, Any]:
     return template["Resources"][name]["Properties"]
 
 
+@pytest.mark.case("T4", "T9")
 def test_the_bucket_is_private_encrypted_and_reached_by_tls_alone():
     found = properties("Bucket")
     assert set(found["PublicAccessBlockConfiguration"].values()) == {True}
@@ -37,6 +38,7 @@ def test_the_bucket_is_private_encrypted_and_reached_by_tls_alone():
     assert properties("BucketPolicy")["Bucket"] == "Ref Bucket"
 
 
+@pytest.mark.case("T5", "T7")
 def test_bucket_and_table_outlive_the_stack():
     # RetainExceptOnCreate: as Retain, but that a first deployment which fails takes back what it made.
     assert OWN["Resources"]["Bucket"]["DeletionPolicy"] == "RetainExceptOnCreate"
@@ -49,7 +51,7 @@ def rules(found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {rule["Id"]: rule for rule in found}
 
 
-@pytest.mark.case("U17")
+@pytest.mark.case("T4", "U17")
 def test_what_was_deleted_can_be_restored_for_thirty_days_and_the_inbox_does_not_pile_up():
     assert properties("Bucket")["VersioningConfiguration"] == {"Status": "Enabled"}
     found = rules(properties("Bucket")["LifecycleConfiguration"]["Rules"])
@@ -64,6 +66,7 @@ def test_what_was_deleted_can_be_restored_for_thirty_days_and_the_inbox_does_not
     assert {name for name, rule in found.items() if "ExpirationInDays" in rule} == {"inbox", "archives"}
 
 
+@pytest.mark.case("T10")
 def test_browsers_reach_the_bucket_from_named_origins_and_by_default_from_none():
     assert "CorsConfiguration" not in properties("Bucket")
     found = properties("Bucket", load_template(CorsOrigins="https://a.example,https://b.example"))
@@ -86,6 +89,7 @@ def test_an_event_of_the_inbox_and_no_other_wakes_receive_upload():
     assert not resources_of(OWN, "AWS::Events::Rule")
 
 
+@pytest.mark.case("T6")
 def test_a_given_bucket_is_left_as_it_is():
     kinds = {each["Type"] for each in GIVEN["Resources"].values()}
     assert not {kind for kind in kinds if kind.startswith("AWS::S3::")}
@@ -154,6 +158,7 @@ def test_what_is_printed_fits_an_output():
 
 
 @pytest.mark.parametrize("template", [OWN, GIVEN])
+@pytest.mark.case("T5", "T9")
 def test_the_table_is_our_own_and_can_be_restored(template: dict[str, Any]):
     found = properties("Table", template)
     assert found["DeletionProtectionEnabled"] == "true"
@@ -164,6 +169,7 @@ def test_the_table_is_our_own_and_can_be_restored(template: dict[str, Any]):
     assert found["BillingMode"] == "PAY_PER_REQUEST"
 
 
+@pytest.mark.case("T6", "T9")
 def test_dead_letters_are_encrypted_kept_for_two_weeks_and_sent_by_tls():
     assert properties("DeadLetters") == {"MessageRetentionPeriod": 14 * 86_400, "SqsManagedSseEnabled": True}
     (statement,) = properties("DeadLettersPolicy")["PolicyDocument"]["Statement"]

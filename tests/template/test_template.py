@@ -7,6 +7,7 @@ import json
 import re
 
 import pytest
+from registry.settings import get_settings
 
 from local.app import find_routers
 from tests.template.loading import ROOT, as_list, functions_of, load_template, resources_of, source, statements_of
@@ -15,7 +16,12 @@ TEMPLATE = load_template()
 FUNCTIONS = functions_of(TEMPLATE)
 FOLDERS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/app.py"))
 ROUTES = {route.operation_id: route for router in find_routers() for route in router.routes}
-WORKERS = ("build_archive", "receive_upload", "sweep_uploads")
+WORKERS = ("build_archive", "receive_upload", "sweep_uploads", "verify_files")
+
+
+def resource_of(path: str) -> str:
+    """A route's path as API Gateway writes it."""
+    return re.sub(r"\{(\w+):path\}", r"{\1+}", path)
 
 
 def test_every_folder_is_a_function_and_every_function_a_folder():
@@ -46,7 +52,7 @@ def test_every_route_of_the_code_is_one_of_the_template_and_the_reverse():
     expected = {}
     for name, route in ROUTES.items():
         (method,) = route.methods
-        expected[name] = [(method, re.sub(r"\{(\w+):path\}", r"{\1+}", route.path))]
+        expected[name] = [(method, resource_of(route.path))]
     found = {
         folder: [(event["Method"].upper(), event["Path"]) for event in listed]
         for folder, listed in events("Api").items()
@@ -55,6 +61,7 @@ def test_every_route_of_the_code_is_one_of_the_template_and_the_reverse():
     assert found == expected
 
 
+@pytest.mark.case("T1")
 def test_every_path_answers_options_without_a_token_and_nothing_else_does():
     listed = events("Api")
     preflights = listed.pop("answer_options")
@@ -82,6 +89,7 @@ def test_an_issuer_has_to_be_named_and_is_told_to_the_authorizer_alone():
             "REGISTRY_JWKS_URL": "",
             "REGISTRY_AUDIENCE": "modelkeep",
             "REGISTRY_USER_CLAIM": "sub",
+            "REGISTRY_GROUPS_CLAIM": "",
             "REGISTRY_TOKEN_LIFETIME_SECONDS": "86400",
         }
     }
@@ -108,6 +116,7 @@ def test_files_pass_the_gateway_unharmed():
     assert TEMPLATE["Resources"]["Api"]["Properties"]["BinaryMediaTypes"] == ["*~1*"]
 
 
+@pytest.mark.case("T2")
 def test_no_environment_holds_a_secret():
     assert set(TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]) == {
         "REGISTRY_BUCKET",
@@ -115,6 +124,7 @@ def test_no_environment_holds_a_secret():
         "REGISTRY_INBOX_PREFIX",
         "REGISTRY_ARCHIVES_PREFIX",
         "REGISTRY_AUTHENTICATION",
+        "REGISTRY_OWN_TOKEN_DAYS",
         "REGISTRY_FUNCTIONS_PREFIX",
         "REGISTRY_FUNCTIONS_QUALIFIER",
         "REGISTRY_INSTALLATION",
@@ -128,6 +138,7 @@ def test_no_environment_holds_a_secret():
 
 
 @pytest.mark.case("U21")
+@pytest.mark.case("T2", "T8", "T9")
 def test_an_event_is_tried_again_and_then_kept():
     for folder in ("receive_upload", "build_archive"):
         config = FUNCTIONS[folder]["EventInvokeConfig"]
@@ -147,13 +158,26 @@ def test_the_sweep_is_on_a_schedule():
     assert event["Schedule"] in ("rate(1 minute)", "rate(5 minutes)")
 
 
+def test_files_are_verified_once_a_day_as_many_as_is_said_and_by_nobody_where_none_are():
+    for gibibytes, state in (("1", "ENABLED"), ("0", "DISABLED")):
+        function = functions_of(load_template(VerifyGibibytes=gibibytes))["verify_files"]
+        (event,) = [each["Properties"] for each in function["Events"].values()]
+        assert (event["Schedule"], event["State"]) == ("rate(1 day)", state)
+        assert json.loads(event["Input"]) == {"gibibytes": int(gibibytes)}
+    assert (
+        float(source()["Parameters"]["VerifyGibibytes"]["Default"]) <= 1
+    )  # a sample: next to nothing while nobody calls
+
+
+@pytest.mark.case("T3")
 def test_every_function_has_a_policy_of_its_own_and_no_role_that_others_share():
     for folder, properties in FUNCTIONS.items():
         assert "Role" not in properties
-        assert bool(statements_of(properties)) == (folder not in ("authenticate_request", "answer_options"))
+        assert bool(statements_of(properties)) == (folder != "answer_options")
     assert "Policies" not in TEMPLATE["Globals"]["Function"]
 
 
+@pytest.mark.case("T3", "T8", "T9")
 def test_no_policy_has_a_wildcard_but_the_end_of_a_prefix():
     below = r"arn:aws:s3:::S-A-R/(models|modelkeep/uploads|modelkeep/uploads/_probe|modelkeep/archives)/\*"
     for folder, properties in FUNCTIONS.items():
@@ -165,6 +189,7 @@ def test_no_policy_has_a_wildcard_but_the_end_of_a_prefix():
                 assert "*" not in resource or re.fullmatch(below, resource), (folder, resource)
 
 
+@pytest.mark.case("T6", "T8", "T9")
 def test_a_functions_log_is_its_own_and_does_not_grow_for_ever():
     logs = {name: each["Properties"] for name, each in resources_of(TEMPLATE, "AWS::Logs::LogGroup").items()}
     assert {each["RetentionInDays"] for each in logs.values()} == {"90"}
@@ -173,6 +198,7 @@ def test_a_functions_log_is_its_own_and_does_not_grow_for_ever():
         assert logs[group]["LogGroupName"] == f"/aws/lambda/{properties['FunctionName']}", folder
 
 
+@pytest.mark.case("T2", "T9")
 def test_workers_reserve_concurrency_where_that_is_asked_and_the_sweep_never():
     for count, expected in (("0", {}), ("7", {"receive_upload": "7", "build_archive": "7"})):
         found = functions_of(load_template(WorkerConcurrency=count))
@@ -198,6 +224,7 @@ def test_what_is_built_is_what_is_deployed_where_nobody_says_otherwise(variable:
     assert said == {source()["Parameters"][parameter]["Default"]}
 
 
+@pytest.mark.case("T8")
 def test_memory_and_timeout_have_a_reason_beside_them():
     lines = (ROOT / "template.yaml").read_text().splitlines()
     named = [line for line in lines if re.match(r" +(MemorySize|Timeout): ", line)]
@@ -209,11 +236,16 @@ def test_memory_and_timeout_have_a_reason_beside_them():
 def test_every_function_has_an_event_to_try_it_with(folder: str):
     event = json.loads((ROOT / "tests" / "events" / f"{folder}.json").read_text())
     if folder in ROUTES:
-        assert (event["httpMethod"], event["resource"]) == (next(iter(ROUTES[folder].methods)), ROUTES[folder].path)
+        assert (event["httpMethod"], event["resource"]) == (
+            next(iter(ROUTES[folder].methods)),
+            resource_of(ROUTES[folder].path),
+        )
         assert event["requestContext"]["authorizer"]["principalId"]
 
 
-def test_the_events_to_try_functions_with_are_understood(on_moto: None):
+def test_the_events_to_try_functions_with_are_understood(on_moto: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("REGISTRY_AUTHENTICATION", "authorizer")  # who calls is in them
+    get_settings.cache_clear()
     for folder in FOLDERS:
         if folder == "authenticate_request":
             continue

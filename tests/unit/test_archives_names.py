@@ -2,8 +2,11 @@
 """Which paths a version may hold, alone and together."""
 
 import re
+import tracemalloc
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from registry.archives import Limits, check_path, check_path_set, collision_key
 from registry.errors import ArchiveError, InvalidError
 
@@ -38,6 +41,7 @@ def test_a_good_path_is_returned_unchanged(path: str) -> None:
     assert check_path(path) == path
 
 
+@pytest.mark.case("Z1", "Z2", "Z3", "Z18")
 @pytest.mark.parametrize(("path", "fault"), BAD)
 def test_a_bad_path_is_refused_with_its_class(path: str, fault: str) -> None:
     with pytest.raises(ArchiveError) as refused:
@@ -67,7 +71,15 @@ def test_the_limits_given_are_the_limits_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("A", "a"), ("straße", "STRASSE"), ("caf\u00e9", "cafe\u0301"), ("ﬁ", "FI"), ("Σ", "ς")]
+    ("one", "other"),
+    [
+        ("A", "a"),
+        ("straße", "STRASSE"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("ﬁ", "FI"),
+        ("Σ", "ς"),
+        ("\u0390", "\u03aa\u0301"),
+    ],
 )
 def test_names_that_some_system_takes_for_one_have_one_key(one: str, other: str) -> None:
     assert collision_key(one) == collision_key(other)
@@ -77,6 +89,7 @@ def test_different_names_have_different_keys() -> None:
     assert len({collision_key(path) for path in GOOD}) == len(GOOD)
 
 
+@pytest.mark.case("Z6", "Z7", "Z8")
 @pytest.mark.parametrize(
     ("files", "directories", "fault"),
     [
@@ -106,3 +119,35 @@ def test_paths_that_cannot_live_together_are_refused(files: list[str], directori
 def test_paths_that_can_live_together_are_left_alone() -> None:
     check_path_set(["a", "b/a", "b/c/a", "ab", "c/b"], ["b", "b/c", "empty"])
     check_path_set([])
+
+
+names = st.sampled_from(["a", "A", "b", "é", "e\u0301", "ß", "ss", "0"])
+paths = st.lists(names, min_size=1, max_size=4).map("/".join)
+
+
+@given(files=st.lists(paths, max_size=6), directories=st.lists(paths, max_size=3))
+def test_neighbours_show_what_a_comparison_of_all_shows(files: list[str], directories: list[str]) -> None:
+    folders = set(directories)
+    for path in [*files, *directories]:
+        folders |= {path.rsplit("/", depth)[0] for depth in range(1, path.count("/") + 1)}
+    keys = [{collision_key(path) for path in each} for each in (files, directories, folders)]
+    clash = (
+        len(keys[0]) < len(files) or len(keys[1]) < len(directories) or len(keys[2]) < len(folders) or keys[0] & keys[2]
+    )
+    if not clash:
+        check_path_set(files, directories)
+        return
+    with pytest.raises(ArchiveError):
+        check_path_set(files, directories)
+
+
+@pytest.mark.case("Z17", "Z18")
+def test_folders_take_no_memory_of_their_own() -> None:
+    """Paths as deep and as long as they may be, with not a folder in common."""
+    listed = ["/".join([f"{number:05d}{'d' * 22}"] * 32) for number in range(5_000)]
+    assert len(listed[0]) == 895
+    tracemalloc.start()
+    check_path_set(listed)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * 5_000 * 895  # the keys, and little else; a set of all 155,000 folders would take 30 times as much

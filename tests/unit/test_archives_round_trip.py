@@ -181,6 +181,7 @@ def test_streamed_big_members_cost_one_small_read_each(wide: bool) -> None:
     assert reader.bytes_read < 1.1 * MIB
 
 
+@pytest.mark.case("Z24")
 def test_archives_beyond_4_gib_are_read_right() -> None:
     sizes = [2**32 + 5, 3, 2**32 - 1, 2**32 - 2, 0, 7, 5 * 2**40]
     entries = [Entry(path=f"{n}.bin", size=size, crc32=n) for n, size in enumerate(sizes)]
@@ -194,6 +195,7 @@ def test_archives_beyond_4_gib_are_read_right() -> None:
     assert archive.members[-1].header_offset > 3 * 2**32 - 10
 
 
+@pytest.mark.case("Z12")
 def test_offsets_that_went_round_at_4_gib_are_refused_with_advice() -> None:
     reader = PlannedReader([Entry(path="a", size=2**32 - 2, crc32=1), Entry(path="b", size=9, crc32=2)])
     *members, last = reader.segments

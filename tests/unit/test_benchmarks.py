@@ -79,7 +79,7 @@ def test_sizes_are_read(text: str, size: int) -> None:
 
 
 def test_every_benchmark_runs_once_on_each_store_and_less_on_the_second() -> None:
-    planned = [(each.module, options[1], options[3:4]) for each, options in bench.plan("full", ["a", "b"], [])]
+    planned = [(each.module, options[1], options[3:4]) for each, options in bench.plan("full", ["a", "b"])]
     assert ("ingest", "full", ["a"]) in planned
     assert ("ingest", "small", ["b"]) in planned
     assert len([each for each in planned if each[0] == "metadata"]) == 1

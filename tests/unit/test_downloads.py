@@ -29,7 +29,8 @@ names = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=
 @example("a;b.pkl")
 @example("'quoted'.pkl")
 @example("\u202egnp.exe")
-def test_a_name_cannot_break_out_of_its_header_and_is_kept(name):  # A10
+@pytest.mark.case("A10")
+def test_a_name_cannot_break_out_of_its_header_and_is_kept(name):
     header = files.disposition(name)
     assert header.isascii() and header.isprintable()
     matched = re.fullmatch(r'attachment; filename="([^"\\%]*)"(?:; filename\*=UTF-8\'\'([A-Za-z0-9._~%-]*))?', header)

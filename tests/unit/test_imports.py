@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -35,7 +36,7 @@ HTTP = {
 }
 # isal: who reads, writes or unpacks ZIPs, or hashes what goes into the store.
 BYTES = {"isal"}
-WORKERS = ("receive_upload", "sweep_uploads", "build_archive")
+WORKERS = ("receive_upload", "sweep_uploads", "build_archive", "verify_files")
 WITH_BYTES = ("abort_upload", "complete_upload", "download_model", "upload_folder", "upload_single", *WORKERS)
 WITH_PATHS = ("add_files", "start_upload")  # which hold a path against the rules of ZIPs
 
@@ -86,3 +87,27 @@ def test_a_function_imports_these_packages_and_no_other(name: str) -> None:
     assert not unwanted, "these are imported at first use"
     assert not made, "clients are made at first use"
     assert forms == name.startswith("upload_")
+
+
+# What runs code that is in a model's file, or would only be wanted to load one.
+LOADERS = {
+    *("pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "numpy", "torch"),
+    *("tensorflow", "keras", "h5py", "onnx", "onnxruntime", "safetensors", "sklearn", "transformers", "gguf", "yaml"),
+}
+
+
+@pytest.mark.case("M12")
+def test_nothing_that_is_deployed_imports_what_loads_models() -> None:
+    sources = [*ROOT.glob("functions/**/*.py"), *ROOT.glob("layers/registry/**/*.py")]
+    assert len(sources) > 100
+    for source in sources:
+        for node in ast.walk(ast.parse(source.read_text())):
+            imported = []
+            if isinstance(node, ast.Import):
+                imported = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                imported = [node.module or ""]
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec", "__import__"), source
+            tops = {name.partition(".")[0] for name in imported}
+            assert not tops & LOADERS, source

@@ -220,3 +220,29 @@ def test_the_claim_is_one_a_bucket_and_lies_where_no_user_can():
     assert naming.claim_key() == "models/_claim.json"
     with pytest.raises(InvalidError):
         naming.check_user_id("_claim.json")
+
+
+@pytest.mark.parametrize("attempt", [None, "0198f0a1b2c300000000000000000001"])
+@pytest.mark.parametrize("user_id", ["alice", "auth0|a+b@c.d"])
+def test_a_model_key_says_what_it_was_made_of(user_id: str, attempt: str | None) -> None:
+    prefix = naming.version_prefix(user_id, "bert", "v1.0", attempt=attempt)
+    for path in ("a", "a/b~c/d"):
+        key = naming.file_key(prefix, path)
+        assert naming.parse_model_key(key) == naming.ModelKey(user_id, "bert", "v1.0", prefix)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "models/_claim.json",
+        "models/alice/bert/v1",
+        "models/alice/bert/v1/",
+        "models/alice/bert/v1~/a",
+        "models/alice/bert/latest/a",
+        "models/al ice/bert/v1/a",
+        "models/al+ice/bert/v1/a",
+        "other/alice/bert/v1/a",
+    ],
+)
+def test_any_other_key_is_no_versions(key: str) -> None:
+    assert naming.parse_model_key(key) is None

@@ -20,7 +20,7 @@ def test_an_error_does_not_wait_for_what_others_copy(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(multiparts, "copy_part", copy_part)
     done = Event()
-    others = [parts._copiers().submit(done.wait, 30) for _ in range(parts.COPIES_AT_ONCE)]
+    others = [parts._copiers().submit(done.wait, 300) for _ in range(parts.COPIES_AT_ONCE)]
 
     def fail() -> None:
         with (
@@ -31,7 +31,7 @@ def test_an_error_does_not_wait_for_what_others_copy(monkeypatch: pytest.MonkeyP
 
     failing = Thread(target=fail)
     failing.start()
-    failing.join(5)
+    failing.join(60)
     try:
         assert not failing.is_alive(), "it waits for its turn, to do nothing"
     finally:

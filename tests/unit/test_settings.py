@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
+from registry.archives import DEFAULT_LIMITS
 from registry.settings import Settings, SettingsError, read_settings
 
 LEAST = {"REGISTRY_BUCKET": "b", "REGISTRY_TABLE": "t"}
@@ -133,6 +136,8 @@ def test_an_issuer_that_could_be_feigned_is_named(name, url):
         ({"REGISTRY_USER_CLAIM": ""}, "REGISTRY_USER_CLAIM"),
         ({"REGISTRY_TOKEN_LIFETIME_SECONDS": "0"}, "REGISTRY_TOKEN_LIFETIME_SECONDS"),
         ({"REGISTRY_TOKEN_LIFETIME_SECONDS": "604801"}, "REGISTRY_TOKEN_LIFETIME_SECONDS"),
+        ({"REGISTRY_OWN_TOKEN_DAYS": "367"}, "REGISTRY_OWN_TOKEN_DAYS"),
+        ({"REGISTRY_OWN_TOKEN_DAYS": "-1"}, "REGISTRY_OWN_TOKEN_DAYS"),
     ],
 )
 def test_half_an_issuer_is_named(changes, named):
@@ -146,6 +151,34 @@ def test_every_setting_can_be_set_by_its_variable():
             assert getattr(read_settings({**LEAST, f"REGISTRY_{name.upper()}": "77"}), name) == 77
     settings = read_settings({**LEAST, "REGISTRY_PUBLIC_S3_ENDPOINT": "http://h:1", "REGISTRY_AUTHENTICATION": "off"})
     assert (settings.public_s3_endpoint, settings.authentication) == ("http://h:1", "off")
+
+
+def test_the_limits_of_archives_are_settings_with_the_same_defaults():
+    settings = read_settings(LEAST)
+    assert {name: getattr(settings, name) for name in asdict(DEFAULT_LIMITS)} == asdict(DEFAULT_LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("MAX_MEMBERS", 1, 50_000),
+        ("MAX_DIRECTORY_BYTES", 1, 2**30),
+        ("MAX_MEMBER_BYTES", 1, 5 * 2**40),
+        ("MAX_TOTAL_BYTES", 1, 50 * 2**40),
+        ("MAX_RATIO", 0, 1032),
+        ("RATIO_FROM_BYTES", 0, 50 * 2**40),
+        ("MAX_PATH_BYTES", 1, 900),
+        ("MAX_SEGMENT_BYTES", 1, 255),
+        ("MAX_DEPTH", 1, 450),
+        ("UNPACK_SHARES", 1, 100),
+    ],
+)
+def test_a_limit_that_nothing_is_made_for_is_named(name, least, most):
+    for value in (least, most):
+        assert getattr(read_settings({**LEAST, f"REGISTRY_{name}": str(value)}), name.lower()) == value
+    for value in (least - 1, most + 1):
+        with pytest.raises(SettingsError, match=f"REGISTRY_{name} must be"):
+            read_settings({**LEAST, f"REGISTRY_{name}": str(value)})
 
 
 def test_other_variables_do_not_matter():

@@ -76,6 +76,7 @@ def test_no_authorization_or_cookie_is_sent_to_the_issuer(issuer: Issuer) -> Non
     }
 
 
+@pytest.mark.case("N7", "N10")
 def test_a_storm_of_unknown_keys_makes_us_ask_once_a_minute(issuer: Issuer, move_clock: Move) -> None:
     keys = SigningKeys(issuer.url)
     with ThreadPoolExecutor(8) as pool:
@@ -89,6 +90,7 @@ def test_a_storm_of_unknown_keys_makes_us_ask_once_a_minute(issuer: Issuer, move
     assert issuer.requests[JWKS] <= 1 + 10
 
 
+@pytest.mark.case("N10")
 def test_a_storm_in_an_outage_makes_us_ask_no_more_often(issuer: Issuer, move_clock: Move) -> None:
     issuer.outage = True
     keys = SigningKeys(issuer.url)
@@ -100,6 +102,7 @@ def test_a_storm_in_an_outage_makes_us_ask_no_more_often(issuer: Issuer, move_cl
     assert sum(issuer.requests.values()) == 2
 
 
+@pytest.mark.case("N10")
 def test_a_new_key_is_known_a_minute_after_the_last_look(issuer: Issuer, move_clock: Move) -> None:
     keys = SigningKeys(issuer.url)
     assert knows(keys, "key-1")
@@ -122,6 +125,7 @@ def test_a_key_that_is_withdrawn_is_good_for_ten_minutes_at_most(issuer: Issuer,
     assert knows(keys, "key-2")
 
 
+@pytest.mark.case("N10")
 def test_known_keys_outlive_an_outage_but_not_for_ever(issuer: Issuer, move_clock: Move) -> None:
     keys = SigningKeys(issuer.url)
     assert knows(keys, "key-1")
@@ -139,6 +143,7 @@ def test_known_keys_outlive_an_outage_but_not_for_ever(issuer: Issuer, move_cloc
     assert knows(keys, "key-1")
 
 
+@pytest.mark.case("N10")
 def test_without_any_key_it_is_the_issuer_that_fails_not_the_token(issuer: Issuer, move_clock: Move) -> None:
     issuer.close()
     keys = SigningKeys(issuer.url)
@@ -157,7 +162,7 @@ def test_a_clock_that_is_put_back_renews_instead_of_trusting_longer(issuer: Issu
 def test_whoever_has_a_key_does_not_wait_for_the_one_who_renews_it(
     issuer: Issuer, move_clock: Move, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signing_keys, "TIMEOUT_SECONDS", 30)
+    monkeypatch.setattr(signing_keys, "TIMEOUT_SECONDS", 120)
     keys = SigningKeys(issuer.url)
     assert knows(keys, "key-1")
     move_clock(signing_keys.RENEW_SECONDS)
@@ -195,6 +200,7 @@ NO_KEYS: list[Any] = [
 
 
 @pytest.mark.parametrize("document", NO_KEYS, ids=lambda document: str(document)[:40])
+@pytest.mark.case("N10")
 def test_nonsense_gives_no_keys_and_takes_none_away(issuer: Issuer, move_clock: Move, document: Any) -> None:
     warm = SigningKeys(issuer.url)
     assert knows(warm, "key-1")
@@ -307,26 +313,26 @@ def test_an_issuer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(signing_keys, "TIMEOUT_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        sent: list[int] = []
 
         def trickle() -> None:
             connection, _ = listener.accept()
             with connection:
                 connection.recv(4096)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n")
                 try:
-                    for _ in range(1000):
-                        connection.sendall(b" ")
+                    while len(sent) < 10_000:
+                        sent.append(connection.send(b" "))
                         time.sleep(0.05)
                 except OSError:
                     pass
 
         thread = threading.Thread(target=trickle)
         thread.start()
-        began = time.monotonic()
         with pytest.raises(UnavailableError):
             SigningKeys("https://x.example", jwks_url=f"http://127.0.0.1:{listener.getsockname()[1]}/").find("k")
-        assert time.monotonic() - began < 10  # and not 50
         thread.join()
+        assert len(sent) < 10_000  # it did not wait for the end
 
 
 def test_plain_http_never_leaves_the_machine_by_a_proxy(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,6 +392,7 @@ def test_many_that_come_first_at_once_wait_for_one_fetch(issuer: Issuer) -> None
     assert issuer.requests == {DISCOVERY: 1, JWKS: 1}
 
 
+@pytest.mark.case("N6")
 def test_every_algorithm_is_an_asymmetric_one() -> None:
     assert not [name for name in signing_keys.ALGORITHMS if name == "none" or name.startswith("HS")]
     for name in signing_keys.ALGORITHMS:

@@ -43,7 +43,7 @@ def run(address: str, **environment: str) -> bool:
 def daemon():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.bind(("127.0.0.1", 0))
-        listener.settimeout(5)
+        listener.settimeout(60)
         yield listener
 
 

@@ -146,10 +146,12 @@ def build(
     **end: Any,
 ) -> bytes:
     """The archive. `wide` adds ZIP64 end records with these fields replaced; `end` replaces those of the end record."""
-    body, offsets = prefix, []
+    pieces, offsets, position = [prefix], [], len(prefix)
     for item in items:
-        offsets.append(len(body))
-        body += local_header(item) + item.data + item.after
+        offsets.append(position)
+        pieces += [local_header(item), item.data, item.after]
+        position += sum(map(len, pieces[-3:]))
+    body = b"".join(pieces)
     directory = b"".join(map(central_header, items, offsets))
     count, size, offset = len(items), len(directory), len(body)
     end64_records = b"" if wide is None else end64(count, size, offset, **wide)

@@ -23,6 +23,11 @@ def check_token(text: str, source: str = "this") -> str:
     return token
 
 
+def is_registry_token(token: str | None) -> bool:
+    """Whether it is one of the registry's own, which says nothing of itself."""
+    return (token or "").startswith("mk_")
+
+
 def claims_of(token: str | None) -> dict[str, Any] | None:
     """The claims of a JWT; None for any other token, or none."""
     parts = (token or "").split(".")

@@ -1,4 +1,4 @@
-"""Who sent a token: a JWT of the one issuer whose tokens the settings say to believe."""
+"""Who sent a JWT of the one issuer whose tokens the settings say to believe. (Tokens of our own are `tokens`'.)"""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from jwt.exceptions import (
 
 from registry import naming
 from registry.errors import InvalidError, UnauthenticatedError
+from registry.principals import MAX_GROUPS, Principal
 from registry.settings import SettingsError, get_settings
 from registry.signing_keys import ALGORITHMS, SigningKeys
 
@@ -40,8 +41,8 @@ _REASONS: dict[type[PyJWTError], str] = {
 }
 
 
-def authenticate(token: str) -> str:
-    """The user id of the token's bearer. UnauthenticatedError, whose `code` is the reason and never part of the token;
+def authenticate(token: str) -> Principal:
+    """The token's bearer. UnauthenticatedError, whose `code` is the reason and never part of the token;
     UnavailableError while the issuer's keys can't be had; SettingsError where no issuer is set."""
     settings = get_settings()
     if not settings.issuer:
@@ -56,9 +57,19 @@ def authenticate(token: str) -> str:
     if not isinstance(user_id, str):
         raise UnauthenticatedError(f"The token has no text in {settings.user_claim!r}", code="claim_missing")
     try:
-        return naming.check_user_id(user_id)
+        naming.check_user_id(user_id)
     except InvalidError as error:
         raise UnauthenticatedError(f"The token is for nobody: {error.detail}", code="bad_user_id") from None
+    return Principal(
+        user_id, groups=_groups(claims.get(settings.groups_claim)) if settings.groups_claim else frozenset()
+    )
+
+
+def _groups(claim: Any) -> frozenset[str]:
+    """The groups that a claim names. What can't be the name of one is left out: issuers list more than we know of."""
+    listed = [claim] if isinstance(claim, str) else claim if isinstance(claim, list) else []
+    names = dict.fromkeys(name for name in listed if isinstance(name, str) and naming.is_group(name))
+    return frozenset(list(names)[:MAX_GROUPS])
 
 
 def _verify(token: str, *, issuer: str, jwks_url: str, audience: str) -> dict[str, Any]:

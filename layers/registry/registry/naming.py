@@ -14,6 +14,9 @@ _MODEL_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _USER_ID = re.compile(r"[A-Za-z0-9._@|+-]{1,128}")
 _SLOT = re.compile(r"[0-9]{6,9}")
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
+_GROUP = _USER_ID  # so that `@group` stands wherever a user id does
+_TOKEN_ID = re.compile(r"tok_[0-9a-f]{32}")
+_MODEL_PATTERN = re.compile(r"[A-Za-z0-9._*-]{1,128}")
 RESERVED_USER_IDS = frozenset({"upload", "search", "tokens", "grants", "groups", "me", "health", "docs", "admin"})
 MAX_KEY_BYTES = 1024  # S3's limit
 ARCHIVE_SLOT = "archive"
@@ -28,6 +31,15 @@ def check_user_id(user_id: str) -> str:
     if user_id in RESERVED_USER_IDS or user_id.startswith("_"):
         raise InvalidError(f"user_id {user_id!r} is reserved", code="bad_user_id")
     return user_id
+
+
+def check_grantee(grantee: str) -> str:
+    """A user id, or @ and a group's name; or InvalidError. What begins with @ is a group, whatever users are called."""
+    if not grantee.startswith("@"):
+        return check_user_id(grantee)
+    if not is_group(grantee[1:]):
+        raise InvalidError("a group must be @ and 1 to 128 of A-Z a-z 0-9 . _ @ | + -", code="bad_grantee")
+    return grantee
 
 
 def check_model_id(model_id: str) -> str:
@@ -49,6 +61,36 @@ def check_version(version: str) -> str:
             "version must be 1 to 128 of A-Z a-z 0-9 . _ - and not '.', '..' or 'latest'", code="bad_version"
         )
     return version
+
+
+def is_group(name: str) -> bool:
+    """Whether a group of the issuer's can be named here."""
+    return _GROUP.fullmatch(name) is not None
+
+
+def is_token_id(text: str) -> bool:
+    """Whether a registry token can have this id."""
+    return _TOKEN_ID.fullmatch(text) is not None
+
+
+def new_token_id() -> str:
+    """A fresh id of a registry token; such ids sort by age, and are no secret."""
+    return f"tok_{new_upload_id()}"
+
+
+def is_model_pattern(text: str) -> bool:
+    """Whether this is a pattern of model ids: a model id in which `*` stands for any characters."""
+    return _MODEL_PATTERN.fullmatch(text) is not None
+
+
+def check_model_pattern(text: str) -> str:
+    """The pattern, or InvalidError."""
+    if not is_model_pattern(text):
+        raise InvalidError(
+            "models must be a model id in which * stands for any characters: 1 to 128 of A-Z a-z 0-9 . _ - *",
+            code="bad_models",
+        )
+    return text
 
 
 def check_upload_id(upload_id: str) -> str:
@@ -77,6 +119,31 @@ def version_prefix(user_id: str, model_id: str, version: str, *, attempt: str | 
     """Where a version's files lie; with `attempt` (an upload id) apart from an earlier attempt at the same name."""
     suffix = f"~{attempt}" if attempt else ""
     return f"{get_settings().models_prefix}{escape_user_id(user_id)}/{model_id}/{version}{suffix}/"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKey:
+    """What a key below models/ says: whose model and version it is of, and the version's prefix."""
+
+    user_id: str
+    model_id: str
+    version: str
+    prefix: str
+
+
+def parse_model_key(key: str) -> ModelKey | None:
+    """What the key of a version's file says; None for any other key."""
+    top = get_settings().models_prefix
+    parts = key.removeprefix(top).split("/", 3)
+    if not key.startswith(top) or len(parts) != 4 or not parts[3]:
+        return None
+    user_id, model_id, (version, _, attempt) = unescape_user_id(parts[0]), parts[1], parts[2].partition("~")
+    if not (_USER_ID.fullmatch(user_id) and _MODEL_ID.fullmatch(model_id) and is_version(version)):
+        return None
+    prefix = key[: len(key) - len(parts[3])]
+    if prefix != version_prefix(user_id, model_id, version, attempt=attempt):
+        return None
+    return ModelKey(user_id, model_id, version, prefix)
 
 
 def file_key(prefix: str, path: str) -> str:

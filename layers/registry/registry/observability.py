@@ -66,6 +66,12 @@ def write_work_age(seconds: float) -> None:
         _write({"OldestWorkAge": max(0.0, seconds)}, "sweep_uploads")
 
 
+def write_damaged_files(count: int, function: str) -> None:
+    """How many files were found that are not as recorded; nothing is written where all are."""
+    if count and _metrics_wanted():
+        _write({"DamagedFiles": float(count)}, function)
+
+
 def _metrics_wanted() -> bool:
     return bool(os.environ.get("POWERTOOLS_METRICS_NAMESPACE"))
 

@@ -10,10 +10,26 @@ from dataclasses import dataclass, fields
 from functools import cache
 from urllib.parse import urlsplit
 
-MIB = 1024 * 1024
+MIB, GIB, TIB = 2**20, 2**30, 2**40
 DAY_SECONDS = 86_400
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?|https?://\[[0-9a-f:]+\](:[0-9]+)?")  # as browsers send it
 _MAX_TOKEN_LIFETIME_SECONDS = 7 * DAY_SECONDS
+_MAX_OWN_TOKEN_DAYS = 366
+
+
+# What everything else is made for ends there: why, docs/archives.md, "Limits".
+_RANGES = {
+    "unpack_shares": (1, 100),
+    "max_members": (1, 50_000),
+    "max_directory_bytes": (1, 1024 * MIB),
+    "max_member_bytes": (1, 5 * TIB),
+    "max_total_bytes": (1, 50 * TIB),
+    "max_ratio": (0, 1_032),
+    "ratio_from_bytes": (0, 50 * TIB),
+    "max_path_bytes": (1, 900),
+    "max_segment_bytes": (1, 255),
+    "max_depth": (1, 450),
+}
 
 
 class SettingsError(RuntimeError):
@@ -38,6 +54,11 @@ class Settings:
     user_claim: str = "sub"
     # A token that is good for longer than this is refused: it could be revoked by nobody.
     token_lifetime_seconds: int = DAY_SECONDS
+    # The claim that is the user's groups: a list of texts, or one. Empty: nobody is in any.
+    groups_claim: str = ""
+    # How long a token of the registry's own (`mk_`) may be good for after it was made; fewer days end older ones too.
+    # 0: none is made, and none is good.
+    own_token_days: int = _MAX_OWN_TOKEN_DAYS
     inbox_prefix: str = "modelkeep/uploads/"
     archives_prefix: str = "modelkeep/archives/"
     # Presigned URLs carry the host that they are signed for: where clients reach S3, if not where functions do.
@@ -65,6 +86,17 @@ class Settings:
     digests_by: str = "store"
     # How many functions may unpack one archive side by side. 1: whoever is woken does all of it.
     unpack_shares: int = 8
+    # What an archive may hold, and what a path may be: docs/archives.md, "Limits", has the reasons.
+    max_members: int = 50_000
+    max_directory_bytes: int = 64 * MIB
+    max_member_bytes: int = 5 * TIB
+    max_total_bytes: int = 50 * TIB
+    # Bytes of content for each byte of the archive, from so much content on. 0: any.
+    max_ratio: int = 200
+    ratio_from_bytes: int = 16 * GIB
+    max_path_bytes: int = 900
+    max_segment_bytes: int = 255
+    max_depth: int = 32
     # Set before the functions' names, as the template does: "<prefix>receive_upload".
     functions_prefix: str = ""
     # The alias (or version) by which functions start each other, so that old code hands over to what is deployed now.
@@ -125,8 +157,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             raise SettingsError(f"REGISTRY_CORS_ORIGINS must name origins like https://a.example, not {origin!r}")
     if not 0 < settings.url_expires_seconds <= 3600:
         raise SettingsError("REGISTRY_URL_EXPIRES_SECONDS must be 1 to 3600: presigned URLs live an hour at most")
-    if not 1 <= settings.unpack_shares <= 100:
-        raise SettingsError("REGISTRY_UNPACK_SHARES must be 1 to 100")
+    for name, (least, most) in _RANGES.items():
+        if not least <= getattr(settings, name) <= most:
+            raise SettingsError(f"REGISTRY_{name.upper()} must be {least} to {most}, not {getattr(settings, name)}")
     _check_issuer(settings)
     return settings
 
@@ -150,6 +183,8 @@ def _check_issuer(settings: Settings) -> None:
         raise SettingsError("REGISTRY_USER_CLAIM must name a claim: leave it out for 'sub'")
     if not 0 < settings.token_lifetime_seconds <= _MAX_TOKEN_LIFETIME_SECONDS:
         raise SettingsError(f"REGISTRY_TOKEN_LIFETIME_SECONDS must be 1 to {_MAX_TOKEN_LIFETIME_SECONDS} (a week)")
+    if settings.own_token_days > _MAX_OWN_TOKEN_DAYS:
+        raise SettingsError(f"REGISTRY_OWN_TOKEN_DAYS must be 0 to {_MAX_OWN_TOKEN_DAYS}")
 
 
 def is_safe_url(url: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registry import finding, naming, search
-from registry.auth import Principal, authorise, may
+from registry.auth import Principal, authorise, rights_of
 from registry.catalog import describing, reading
 from registry.errors import InvalidError
 from registry.files import disposition, name_of
@@ -57,9 +57,10 @@ def _shown(row: VersionRow) -> tuple[Metadata, str]:
 def list_models(
     *, principal: Principal, user_id: str, filters: Filters, paging: Paging, query: str | None = None
 ) -> tuple[list[Metadata], str | None]:
-    """A user's versions, newest first: all, or those that every word of `query` and every filter fits."""
-    naming.check_user_id(user_id)
-    if not may(principal, "read", user_id):
+    """A user's versions, newest first: all, or those that every word of `query` and every filter fits; of models that
+    the caller may read."""
+    rights = rights_of(principal, naming.check_user_id(user_id))
+    if rights.nothing:
         return [], None
     words = sorted(search.words_of(query or ""))
     if len(words) > _MAX_QUERY_WORDS:
@@ -78,6 +79,7 @@ def list_models(
         active=filters.is_active,
         latest=filters.latest,
         words=tuple(words),
+        seen=rights.seen(),
     )
     page = reading.list_page(wanted, limit=paging.limit, skip=paging.skip, cursor=paging.cursor)
     return [describing.describe(row, reading.inline_files(row)) for row in page.versions], page.cursor

@@ -11,7 +11,7 @@ import click
 
 from modelkeep.cli.common import Shared, can_ask, common, pass_shared
 from modelkeep.errors import DeniedError, NotFoundError, UsageError
-from modelkeep.tokens import check_token, claims_of
+from modelkeep.tokens import check_token, claims_of, is_registry_token
 
 _WHERE = {
     "keyring": "in the system's keyring",
@@ -56,9 +56,7 @@ def login_command(shared: Shared, token_stdin: bool) -> None:
             )
         token = check_token(click.prompt("Token", hide_input=True, err=True))
     if token is not None and ask(url, token).status == 401:
-        raise DeniedError(
-            f"{url} does not accept this token; nothing was stored", status=401, hint=_hint(claims_of(token))
-        )
+        raise DeniedError(f"{url} does not accept this token; nothing was stored", status=401, hint=_hint(token))
     where = config.login(url, token)
     if os.environ.get("MODELKEEP_TOKEN"):
         shared.out.note("MODELKEEP_TOKEN is set, and wins over what is stored.")
@@ -90,11 +88,12 @@ def whoami_command(shared: Shared) -> int:
     accepted = ask(url, token).status != 401
     lines = [f"Registry: {url}", f"Token: {source}"]
     lines += [f"The token says: {name} {_claim(name, value)}" for name, value in (shown or {}).items()]
+    lines += ["The token says nothing: it is the registry's own"] if is_registry_token(token) else []
     lines += ["Accepted: yes" if accepted else "Accepted: no"]
     shared.out.result({"url": url, "token": source, "claims": shown, "accepted": accepted}, *lines)
     if not accepted:
         what = "this token" if token else "callers without a token"
-        raise DeniedError(f"{url} does not accept {what}", status=401, hint=_hint(claims))
+        raise DeniedError(f"{url} does not accept {what}", status=401, hint=_hint(token))
     return 0
 
 
@@ -153,7 +152,10 @@ def _claim(name: str, value: Any) -> str:
     return f"{end} UTC" + (" (passed, by this machine's clock)" if value < time.time() else "")
 
 
-def _hint(claims: dict[str, Any] | None) -> str:
+def _hint(token: str | None) -> str:
+    if is_registry_token(token):
+        return "It has expired or been revoked, or is another registry's. A new one: POST /ai-models/tokens, signed in."
+    claims = claims_of(token)
     if claims and "exp" in claims:
         return f"It says that it expires {_claim('exp', claims['exp'])}. A new one: `modelkeep login`."
     return "Take a new one from whoever signs you in, and `modelkeep login` with it."

@@ -87,7 +87,7 @@ def can_ask() -> bool:
 
 
 def own_user(client: Client, given: str | None) -> str:
-    """The user that was named, else the one that the token names."""
+    """The user that was named, else the one that the token names (one of the registry's own names none)."""
     if given:
         return given
     from modelkeep.tokens import claims_of

@@ -63,7 +63,7 @@ def check_together(paths: Iterable[str]) -> None:
 
 
 def _folded(path: str) -> str:
-    return normal(path).casefold()
+    return normal(normal(path).casefold())
 
 
 def _find_fault(path: str) -> str | None:

@@ -48,7 +48,7 @@ class Fault(StrEnum):
     BAD_CRC = "bad_crc", "A member's content does not have the declared CRC-32."
     BAD_DEFLATE = "bad_deflate", "A member's data is not exactly one DEFLATE stream."
     # Limits
-    BOMB = "bomb", "A declared size that its compressed data can never give."
+    BOMB = "bomb", "Sizes that the compressed data can never give, or out of all proportion to the archive."
     EMPTY = "empty", "The archive holds no file."
     TOO_MANY_MEMBERS = "too_many_members", "More members than a version may have."
     TOO_LARGE = "too_large", "A member, their sum or the central directory is beyond the limit."

@@ -35,6 +35,7 @@ _ZIP64, _UNICODE_PATH, _AES = 0x0001, 0x7075, 0x9901
 _AES_METHOD = 99
 _DOS_DIRECTORY = 0x10
 _EMPTY_DEFLATE_BYTES = 2  # an empty DEFLATE stream, `03 00`; Java writes it for folders too
+_AROUND_PATH_BYTES = 3  # a leading "./" and a folder's "/", which are no part of a path
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,11 @@ def read_records(window: Window, directory: Directory, limits: Limits) -> Iterat
         length = _CENTRAL.size + sum(fields[10:13])
         if fields[0] != b"PK\x01\x02" or position + length > directory.end:
             raise refusal(Fault.MALFORMED, f"There is no whole central directory header at byte {position}.")
+        # Here already, as all names are in memory before any of them is checked.
+        if fields[10] > limits.max_path_bytes + _AROUND_PATH_BYTES:
+            raise refusal(
+                Fault.NAME_TOO_LONG, f"A name has {fields[10]} bytes; at most {limits.max_path_bytes} are allowed."
+            )
         record = _parse_central(fields, window.get(position, length))
         _check_sizes(record, limits)
         yield record

@@ -30,6 +30,7 @@ from registry.archives.records import (
 # 7 ms, and a request of its own would take 15 ms or more.
 _MAX_GAP_BYTES = 512 * KIB
 _EXTRA_ALLOWANCE_BYTES = KIB  # a local header's extra fields are of unknown length; longer ones cost one more read
+_TAR_BLOCK_BYTES, _TAR_SUM = 512, slice(148, 156)
 _COMPRESSION_LEVEL_FLAGS = 1 << 1 | 1 << 2  # say how hard the writer tried; no reader uses them
 
 
@@ -98,6 +99,14 @@ def _check_totals(records: Sequence[Record], archive_size: int, limits: Limits) 
         raise refusal(
             Fault.TOO_LARGE, f"The members declare {total} bytes; at most {limits.max_total_bytes} are allowed."
         )
+    # By what was really sent, not by the members' compressed sizes: these may count one stream many times.
+    if limits.max_ratio and total > max(limits.ratio_from_bytes, limits.max_ratio * archive_size):
+        raise refusal(
+            Fault.BOMB,
+            f"The members declare {total} bytes, {total // archive_size} for each byte of the archive; beyond "
+            f"{limits.ratio_from_bytes} bytes at most {limits.max_ratio} are allowed. Make the archive without "
+            "compression (`zip -0`), or send the files themselves.",
+        )
 
 
 def _locate_data(window: Window, records: Sequence[Record], directory: Directory) -> dict[int, int]:
@@ -113,6 +122,8 @@ def _locate_data(window: Window, records: Sequence[Record], directory: Directory
     for index, record in enumerate(ordered):
         if not window.holds(record.header_offset, LOCAL_HEADER_BYTES):
             window.load(record.header_offset, _range_end(ordered, index, record.header_offset, directory.offset))
+        if index == 0:
+            _refuse_tar(window)
         header = read_local_header(window, record)
         following = ordered[index + 1].header_offset if index + 1 < len(ordered) else directory.offset
         descriptor_length = _measure_rest(record, header, following)
@@ -124,6 +135,21 @@ def _locate_data(window: Window, records: Sequence[Record], directory: Directory
         _compare(record, header)
         data_offsets[record.header_offset] = header.data_offset
     return data_offsets
+
+
+def _refuse_tar(window: Window) -> None:
+    """Refuse what tar would read too, which takes any 512 bytes for a header that hold their own sum (Z20): a first
+    member can be made to, by its name, its extra field or its content."""
+    if window.size < _TAR_BLOCK_BYTES:
+        return
+    block = window.get(0, _TAR_BLOCK_BYTES)
+    try:
+        told = int(block[_TAR_SUM].split(b"\0")[0].strip() or b"0", 8)
+    except ValueError:
+        return
+    rest = block[: _TAR_SUM.start] + b" " * 8 + block[_TAR_SUM.stop :]
+    if told in (sum(rest), sum(rest) - 256 * sum(byte > 127 for byte in rest)):  # some tars took bytes for signed
+        raise refusal(Fault.MALFORMED, "The archive is a tar as well, so tools would see different files in it.")
 
 
 def _range_end(ordered: Sequence[Record], index: int, start: int, limit: int) -> int:

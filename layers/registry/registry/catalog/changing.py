@@ -19,9 +19,9 @@ from registry.records import (
 _TRIES = 16
 
 
-def remember_crcs(row: VersionRow, stored: list[StoredFile]) -> None:
-    """Writes down the CRC-32 of files that had none, so that they are read for it only once. Nothing else of a
-    published file ever changes."""
+def remember_files(row: VersionRow, stored: list[StoredFile]) -> None:
+    """Writes down what was found out of files since they were published: the CRC-32 of those that had none, the ETag of
+    those that a restore has copied. Nothing else of a published file ever changes."""
     if not stored:
         return
     by_path = {file.path: file for file in stored}
@@ -31,7 +31,7 @@ def remember_crcs(row: VersionRow, stored: list[StoredFile]) -> None:
         return
     for manifest in reading.manifest_rows(row, first=min(by_path), last=max(by_path)):
         files = [StoredFile.unpack(packed) for packed in manifest.files]
-        if any(file.crc32 is None and file.path in by_path for file in files):
+        if any(by_path.get(file.path, file) != file for file in files):
             packed = [by_path.get(file.path, file).pack() for file in files]
             records.update_if(manifest, [ManifestRow.files.set(packed)], ManifestRow.pk.exists())
 

@@ -76,7 +76,7 @@ def list_page(query: search.Query, *, limit: int, skip: int = 0, cursor: str | N
     budget = search.Budget(search.MAX_POSTINGS + wanted)
     before = read_cursor(cursor) if cursor else None
     postings = search.open_postings(query, before=before, budget=budget, expected=wanted)
-    walk = search.Intersection(postings, budget)
+    walk = search.Intersection(postings, budget, query.seen)
     found: list[VersionRow] = []
     size, last = 0, before
     looked, left = 0, False  # candidates that were held against the query; whether some were taken and not looked at

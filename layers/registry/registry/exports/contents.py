@@ -87,7 +87,7 @@ def _with_crcs(row: VersionRow, stored: list[StoredFile], deadline: Deadline) ->
         if deadline.passed:
             raise OutOfTimeError(len(stored) - len(missing) + len(found))
         batch = _find_crcs(row, files)
-        changing.remember_crcs(row, batch)
+        changing.remember_files(row, batch)
         found += batch
     by_path = {file.path: file for file in found}
     return [by_path.get(file.path, file) for file in stored]

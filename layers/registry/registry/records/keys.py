@@ -6,6 +6,7 @@ import hashlib
 import time
 
 WORK_SHARDS = 4
+ALL_MODELS = "*"  # in a GrantRow: no model has this id
 
 
 def version_key(user_id: str, model_id: str, version: str) -> tuple[str, str]:
@@ -18,10 +19,21 @@ def digest_pk(user_id: str, sha256: str) -> str:
     return f"D#{user_id}#{sha256}"
 
 
+def grant_key(user_id: str, grantee: str) -> tuple[str, str]:
+    """The key of a GrantRow: what has been granted to a user, or to an @group, in a user's namespace."""
+    return f"G#{user_id}", grantee
+
+
 def idempotency_pk(user_id: str, principal: str, key: str) -> str:
     """The partition of an IdempotencyRow; hashed, as keys are of any length and some are secret."""
     both = f"{principal}\n{key}".encode()
     return f"I#{user_id}#{hashlib.sha256(both).hexdigest()}"
+
+
+def token_pk(token: str) -> str:
+    """The partition of a TokenRow: by what the token hashes to, as the token itself is kept nowhere. It has 256 random
+    bits, which nobody guesses however fast SHA-256 is."""
+    return f"T#{hashlib.sha256(token.encode()).hexdigest()}"
 
 
 def work_key(upload_id: str, due: float) -> tuple[str, str]:

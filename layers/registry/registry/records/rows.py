@@ -13,10 +13,14 @@
 | MemberRow      | A#upload_id        | T#number                 | how far a member is that outlasts a function |
 | ShareRow       | A#upload_id        | U#number                 | who unpacks a share of an archive           |
 | ProgressRow    | A#upload_id        | P                        | how many of them are done, and their bytes  |
+| GrantRow       | G#user             | grantee (user or @group) | what the user lets them do                  |
 | OpenRow        | O#user             | upload_id                | the user's open uploads                     |
 | IdempotencyRow | I#user#hash        | #                        | which upload an Idempotency-Key started     |
 | ArchiveRow     | Z#upload_id        | #                        | who builds a version's ZIP                  |
+| TokenRow       | T#sha256           | #                        | a registry token: whose, and what it allows |
+| TokenPlaceRow  | TK#user            | number of the place      | one of the user's 100 places for tokens     |
 | WorkRow        | WK#shard           | due#upload_id            | what the sweep has to look at, and when     |
+| CheckRow       | V#files            | #                        | how far the check of all files is           |
 
 `expires` is DynamoDB's TTL: seconds since 1970. Readers never count on it having come true.
 """
@@ -212,6 +216,12 @@ class ProgressRow(Row):
     done = NumberSetAttribute(null=True)
 
 
+class GrantRow(Row):
+    """What somebody may do in a user's namespace: `roles` by model id, or ALL_MODELS."""
+
+    roles: Any = MapAttribute(default=dict)  # type: ignore[no-untyped-call]
+
+
 class OpenRow(Row):
     """An open upload, under its user."""
 
@@ -235,6 +245,27 @@ class ArchiveRow(Row):
     hops = NumberAttribute(default=0)
 
 
+class TokenRow(Row):
+    """A registry token, by its hash: whose it is, what it allows, and when (seconds since 1970) it was made and, to the
+    hour, last used. It ends at `expires`."""
+
+    token_id = UnicodeAttribute()
+    user_id = UnicodeAttribute()
+    name = UnicodeAttribute()
+    scope = UnicodeAttribute()  # read, write
+    models = UnicodeAttribute(null=True)
+    created = NumberAttribute()
+    last_used = NumberAttribute(null=True)
+
+
+class TokenPlaceRow(Row):
+    """A place that a token of the user's has, until it is revoked or `expires`: the key of its TokenRow. As a place is
+    taken by a condition, nobody has more tokens than places, however many are made at once."""
+
+    token_id = UnicodeAttribute()
+    token_pk = UnicodeAttribute()
+
+
 class WorkRow(Row):
     """Something unfinished. `kind`: upload (look at it), delete (finish it), purge (delete
     once more what lies there), archive (drop a ZIP that was built for download). `for_good`: a delete that takes the
@@ -247,6 +278,12 @@ class WorkRow(Row):
     version = UnicodeAttribute()
     prefix = UnicodeAttribute()
     for_good = BooleanAttribute(null=True)
+
+
+class CheckRow(Row):
+    """Where the next run of `verify_files` goes on (`verifying.Place`)."""
+
+    place: Any = JsonAttribute()
 
 
 def create_table() -> None:

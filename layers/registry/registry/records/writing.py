@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pynamodb.exceptions import PynamoDBException, TransactWriteError
-from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.condition import Condition, size
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
@@ -57,6 +57,12 @@ def delete_if(row: Row, condition: Condition) -> bool:
             return False
         raise
     return True
+
+
+def fewer_than(count: int, attribute: Any) -> Condition:
+    """A condition: a map or list of the row has fewer entries than this."""
+    fewer: Condition = size(attribute) < count  # type: ignore[no-untyped-call]
+    return fewer
 
 
 class Transaction:

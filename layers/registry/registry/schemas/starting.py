@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from registry.schemas.direct import FileSpec
 from registry.schemas.requests import VersionFields
@@ -20,8 +21,16 @@ class ArchiveSpec(Strict):
     preserve_structure: bool = True
 
 
+def _either(one: str, other: str) -> JsonDict:
+    kinds: dict[str, JsonDict] = {"archive": {"type": "object"}, "files": {"type": "array", "minItems": 1}}
+    return {"required": [one], "properties": {one: kinds[one], other: {"type": "null"}}}
+
+
 class StartUpload(VersionFields):
     """The body of `POST /ai-models/upload/direct`."""
+
+    # For the API's description; `uploads.starting` holds requests to it.
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_either("archive", "files"), _either("files", "archive")]})
 
     user_id: str
     model_id: str

@@ -7,7 +7,7 @@ import math
 import unicodedata
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError, WithJsonSchema
 
 from registry.errors import InvalidError
 
@@ -77,19 +77,29 @@ def _clean_tags(tags: list[str]) -> list[str]:
     return list(seen.values())
 
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_check_name)]
-Line = Annotated[str, StringConstraints(max_length=256), AfterValidator(_check_name)]
-Description = Annotated[str, AfterValidator(_check_text), AfterValidator(_check_description)]
-Text = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_check_text)]
+# What these checks let pass, for the API's description to say by patterns (`web.description`).
+_LINE, _TEXT = Field(json_schema_extra={"format": "line"}), Field(json_schema_extra={"format": "text"})
+# Beside them: bytes are at least as many as characters.
+_TEXT_OF_4_KB = Field(json_schema_extra={"format": "text", "maxLength": 4096})
+_TEXT_OF_1_KB = Field(json_schema_extra={"format": "text", "maxLength": 1024})
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_check_name), _LINE]
+Line = Annotated[str, StringConstraints(max_length=256), AfterValidator(_check_name), _LINE]
+Description = Annotated[str, AfterValidator(_check_text), AfterValidator(_check_description), _TEXT_OF_4_KB]
+Text = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_check_text), _TEXT]
 Metric = Annotated[float, Field(allow_inf_nan=False)]
 Tags = Annotated[list[Line], Field(max_length=1000), AfterValidator(_clean_tags)]
-TagText = Annotated[Tags | None, BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value)]
+TagText = Annotated[
+    Tags | None,
+    BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
+    WithJsonSchema({"type": "string", "format": "line", "description": "comma-separated"}),
+]
 Shape = Annotated[list[Any] | dict[str, Any] | str, AfterValidator(_check_json), AfterValidator(_check_metadata_size)]
 Hardware = Annotated[str | dict[str, Any], AfterValidator(_check_json), AfterValidator(_check_metadata_size)]
-Note = Annotated[str, AfterValidator(_check_text), AfterValidator(_check_note)]
+Note = Annotated[str, AfterValidator(_check_text), AfterValidator(_check_note), _TEXT_OF_1_KB]
 Size = Annotated[int, Field(ge=0, le=MAX_FILE_BYTES)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_check_json), AfterValidator(_check_metadata_size)]
-FileName = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_check_text)]
+FileName = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_check_text), _TEXT]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from registry.records import PostingRow
 from registry.schemas.words import Fields
-from registry.search.terms import ALL, LATEST, beginning_term, posting_pk, version_terms, version_words
+from registry.search.terms import ALL, LATEST, beginning_term, posting_pk, split_sk, version_terms, version_words
 
 MAX_POSTINGS = 5_000  # read for one page; then a cursor
 _FIRST_CHUNK, _LARGEST_CHUNK = 64, 256  # 28 postings are a read unit
@@ -15,7 +15,8 @@ _FIRST_CHUNK, _LARGEST_CHUNK = 64, 256  # 28 postings are a read unit
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a list or search asks for; `words` are case-folded and each must begin some word of the version."""
+    """What a list or search asks for; `words` are case-folded and each must begin some word of the version. `seen`:
+    which models it may find, None all of them."""
 
     user_id: str
     model_id: str | None = None
@@ -26,6 +27,7 @@ class Query:
     active: bool = True
     latest: bool = False
     words: tuple[str, ...] = ()
+    seen: Callable[[str], bool] | None = None
 
     def terms(self) -> list[str]:
         """What a version that is found has for certain; its words are checked beyond that."""
@@ -112,10 +114,11 @@ def open_postings(query: Query, *, before: str | None, budget: Budget, expected:
 
 class Intersection:
     """What all of some postings have, newest first. Each list leaps to the oldest head of the others, so that the
-    rarest sets the pace. Ends when one of them is at its end, or the budget is."""
+    rarest sets the pace. Ends when one of them is at its end, or the budget is. Models that are not to be `seen` are
+    passed over."""
 
-    def __init__(self, postings: list[TermPostings], budget: Budget) -> None:
-        self._postings, self._budget = postings, budget
+    def __init__(self, postings: list[TermPostings], budget: Budget, seen: Callable[[str], bool] | None = None) -> None:
+        self._postings, self._budget, self._seen = postings, budget, seen
         self._ended = not postings
         self._reached: str | None = None
 
@@ -137,7 +140,9 @@ class Intersection:
                 for each in self._postings:
                     each.drop(oldest)
                 self._reached = oldest
-                return found
+                if self._seen is None or self._seen(split_sk(oldest)[1]):
+                    return found
+                continue
             for each in self._postings:
                 each.skip_to(oldest)
         raise StopIteration
@@ -145,4 +150,7 @@ class Intersection:
     @property
     def cut_off(self) -> str | None:
         """Where to go on if the budget ended it; None if it came to its end, or was not walked so far."""
-        return None if self._ended or self._budget.left > 0 else self._reached
+        if self._ended or self._budget.left > 0 or self._reached is None:
+            return None
+        # A cursor can be read: of a model that is not to be seen it says when, not which. That moment is read again.
+        return self._reached if self._seen is None else f"{self._reached.split('#')[0]}#~"

@@ -21,6 +21,10 @@ _MISSING = ("404", "NoSuchKey", "NotFound")
 _CHANGED = ("412", "PreconditionFailed")
 
 
+# What the store says that `translate` knows no word for, and an answer that broke off again and again.
+STORE_ERRORS = (ClientError, ConnectionError)
+
+
 class ObjectMissingError(Exception):
     """There is no such object."""
 

@@ -78,26 +78,6 @@ def copy_range(
     return _copy_and_read(source, key, offset, length, crc32=crc32, check=check)
 
 
-def copy_plain(source: StoredObject, key: str) -> str:
-    """Copies an object whose digest is known already; the ETag."""
-    if source.size > multiparts.MAX_PART_BYTES:
-        with new_multipart(key) as multipart, copies(source, key, multipart, 0, source.size) as started:
-            return multiparts.complete_multipart(key, multipart, collect(started))
-    try:
-        answer = s3().copy_object(
-            Bucket=bucket(),
-            Key=key,
-            CopySource={"Bucket": bucket(), "Key": source.key},
-            CopySourceIfMatch=f'"{source.etag}"',
-            MetadataDirective="REPLACE",
-            ContentType=CONTENT_TYPE,
-            **encryption(),
-        )
-    except ClientError as error:
-        raise translate(error, source.key) from error
-    return answer["CopyObjectResult"]["ETag"].strip('"')
-
-
 def hash_object(
     source: StoredObject, offset: int = 0, length: int | None = None, *, check: Callable[[], None] = lambda: None
 ) -> tuple[str, int]:

@@ -95,9 +95,10 @@ def put_object(key: str, data: bytes, *, sha256: str | None = None) -> str:
     return answer["ETag"].strip('"')
 
 
-def list_objects(prefix: str) -> Iterator[StoredObject]:
-    """The objects below a prefix, 1,000 a call."""
-    for page in s3().get_paginator("list_objects_v2").paginate(Bucket=bucket(), Prefix=prefix):
+def list_objects(prefix: str, *, after: str = "") -> Iterator[StoredObject]:
+    """The objects below a prefix, from behind the key `after` on, 1,000 a call."""
+    start: dict[str, Any] = {"StartAfter": after} if after else {}
+    for page in s3().get_paginator("list_objects_v2").paginate(Bucket=bucket(), Prefix=prefix, **start):
         for entry in page.get("Contents", []):
             yield StoredObject(entry["Key"], entry["Size"], entry["ETag"].strip('"'))
 

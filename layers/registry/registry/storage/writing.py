@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from io import BytesIO
 from types import TracebackType
 
 from isal import isal_zlib
@@ -22,8 +23,7 @@ class ObjectWriter:
     def __init__(self, key: str, size: int) -> None:
         self._key = key
         self._part_bytes = multiparts.plan_parts(size, smallest=_SMALLEST_PART).part_bytes
-        self._waiting: list[bytes | memoryview] = []  # joined when a part is full: one copy of each byte
-        self._waiting_bytes = 0
+        self._waiting = BytesIO()  # grows in place and is handed on as it is: each byte is copied once
         self._multipart: str | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._in_flight: list[Future[StoredPart]] = []
@@ -36,15 +36,13 @@ class ObjectWriter:
 
     def write(self, chunk: bytes) -> None:
         """Takes the next bytes; waits while enough parts are on their way."""
-        rest: bytes | memoryview = chunk
-        while self._waiting_bytes + len(rest) > self._part_bytes:  # not >=: the last part must not be empty
-            room = self._part_bytes - self._waiting_bytes
-            self._waiting.append(memoryview(rest)[:room])
-            rest = memoryview(rest)[room:]
+        rest = memoryview(chunk)
+        while self._waiting.tell() + len(rest) > self._part_bytes:  # not >=: the last part must not be empty
+            room = self._part_bytes - self._waiting.tell()
+            self._waiting.write(rest[:room])
+            rest = rest[room:]
             self._send(self._take())
-        if rest:
-            self._waiting.append(rest)
-            self._waiting_bytes += len(rest)
+        self._waiting.write(rest)
 
     def finish(self, *, sha256: str | None = None) -> str:
         """All is written and checked: the object's ETag. Where its `sha256` is known, it need not be made again."""
@@ -58,8 +56,8 @@ class ObjectWriter:
         return etag
 
     def _take(self) -> bytes:
-        body = b"".join(self._waiting)
-        self._waiting, self._waiting_bytes = [], 0
+        body = self._waiting.getvalue()
+        self._waiting = BytesIO()
         return body
 
     def _send(self, body: bytes) -> None:

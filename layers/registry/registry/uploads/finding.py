@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from registry import naming
-from registry.auth import Principal, authorise
+from registry.auth import Action, Principal, rights_of
 from registry.errors import ConflictError, NotFoundError
 from registry.records import UploadRow
 from registry.uploads.leases import OPEN
 
 
-def find_upload(principal: Principal, upload_id: str, action: str) -> UploadRow:
-    """An upload that the caller may see. NotFoundError."""
+def find_upload(principal: Principal, upload_id: str, action: Action) -> UploadRow:
+    """An upload, for whoever may write its model: to others it is not there. NotFoundError, ForbiddenError."""
     upload = UploadRow.find(f"A#{naming.check_upload_id(upload_id)}")
-    missing = NotFoundError(f"Upload {upload_id!r} not found", code="upload_not_found")
-    if upload is None:
-        raise missing
-    try:
-        authorise(principal, "write" if action == "write" else "read", upload.user_id, upload.model_id)
-    except NotFoundError:
-        raise missing from None
+    rights = rights_of(principal, upload.user_id) if upload is not None else None
+    if upload is None or rights is None or not rights.holds("write", upload.model_id):
+        raise NotFoundError(f"Upload {upload_id!r} not found", code="upload_not_found")
+    rights.authorise(action, upload.model_id)
     return upload
 
 

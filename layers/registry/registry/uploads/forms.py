@@ -19,14 +19,15 @@ from registry.settings import get_settings
 from registry.storage.writing import ObjectWriter
 from registry.uploads import ending, inbox, leases, promoting, starting, working
 from registry.uploads.leases import OPEN, Lease, LeaseLostError
+from registry.uploads.limits import get_limits
 
 _READ_BYTES = 1024 * 1024
 
 
 def upload_single(*, principal: Principal, form: SingleForm, filename: str, body: BinaryIO, size: int) -> Metadata:
     """One file becomes a version. The answer comes when its bytes are stored, hashed and published."""
-    authorise(principal, "write", form.user_id, form.model_id)
-    path = archives.check_path(naming.last_segment(filename), subject="path")
+    authorise(principal, "write", naming.check_user_id(form.user_id), naming.check_model_id(form.model_id))
+    path = archives.check_path(naming.last_segment(filename), limits=get_limits(), subject="path")
     upload = _new_upload(principal, form, kind="form")
     upload.primary = path if form.is_primary else None
     longest = naming.version_prefix(form.user_id, form.model_id, form.version, attempt=upload.upload_id)
@@ -61,7 +62,7 @@ def _store(upload: UploadRow, path: str, body: BinaryIO, size: int) -> StoredFil
 def upload_folder(*, principal: Principal, form: FolderForm, body: BinaryIO, size: int) -> Metadata | UploadRow:
     """A ZIP becomes a version: it goes to the inbox and is unpacked as one that was sent there directly. The version,
     or the upload where unpacking takes longer than a request may wait."""
-    authorise(principal, "write", form.user_id, form.model_id)
+    authorise(principal, "write", naming.check_user_id(form.user_id), naming.check_model_id(form.model_id))
     upload = _new_upload(principal, form, kind="folder")
     upload.archive = {"size": size, "sha256": None, "preserve_structure": form.preserve_structure}
     deadline = working.request_deadline()
@@ -105,8 +106,8 @@ def check_body_size(size: int | None) -> None:
 def _new_upload(principal: Principal, form: UploadForm, *, kind: str) -> UploadRow:
     upload = starting.new_upload(
         principal,
-        user_id=naming.check_user_id(form.user_id),
-        model_id=naming.check_model_id(form.model_id),
+        user_id=form.user_id,
+        model_id=form.model_id,
         version=naming.check_version(form.version),
         kind=kind,
         fields=form.fields(),

@@ -12,11 +12,11 @@ from registry.catalog import publishing
 from registry.deadlines import Deadline, OutOfTimeError
 from registry.files import StoredFile, find_requirements, parse_requirements
 from registry.hashing import ResumableHash
-from registry.observability import count_bytes, get_logger
+from registry.observability import count_bytes, get_logger, write_damaged_files
 from registry.records import FILES_A_ROW, MemberRow, SpecRow, UploadRow
 from registry.settings import MIB
-from registry.storage import copying, multiparts, objects
-from registry.storage.client import ChecksumError, ObjectChangedError, ObjectMissingError
+from registry.storage import copying, multiparts, objects, verifying
+from registry.storage.client import STORE_ERRORS, ChecksumError, ObjectChangedError, ObjectMissingError
 from registry.storage.copying import Copied
 from registry.storage.objects import StoredObject
 from registry.uploads import ending, long_copies, specs
@@ -203,23 +203,46 @@ def _refuse(arrived: StoredObject, code: str) -> Result:
 
 
 def _copy_source(lease: Lease, spec: Spec, deadline: Deadline, begun: dict[int, MemberRow]) -> Result | None:
+    """From the version that has the bytes, which were right when they were verified: they are held against the digest
+    once more while they are copied, so that no damage of the one gets into the other."""
     assert spec.source is not None and spec.sha256 is not None
     source_key, source_etag, crc32 = spec.source
     source = StoredObject(source_key, spec.size, source_etag)
-    key = naming.file_key(lease.upload.prefix, spec.path)
     try:
-        if source.size <= multiparts.MAX_PART_BYTES:
-            etag = copying.copy_plain(source, key)
+        if source.size > multiparts.MAX_PART_BYTES and crc32 is not None and copying.checks_crcs():
+            copied = _copy_by_crc(lease, spec, source, deadline, begun, crc32)
         else:
-            progress = Progress(lease, source, key, spec.number)
-            begun[spec.number] = progress.row
-            copied = long_copies.copy(progress, 0, source.size, deadline, read=False)
-            if copied is None:
-                return None
-            etag = copied[0]
+            copied = _copy(lease, spec, source, deadline, begun)
     except (ObjectChangedError, ObjectMissingError):
         return Result("pending", code="source_gone")
-    return Result("verified", StoredFile(spec.path, spec.size, spec.sha256, etag, crc32, spec.description))
+    except ChecksumError:
+        return _report_source(lease, source, "damaged")
+    except STORE_ERRORS:
+        fault = verifying.read(source, spec.sha256)
+        if fault is None:  # it is not the source's
+            raise
+        return _report_source(lease, source, fault)
+    if copied is None:
+        return None
+    crc32 = crc32 if copied.crc32 is None else copied.crc32
+    return Result("verified", StoredFile(spec.path, spec.size, spec.sha256, copied.etag, crc32, spec.description))
+
+
+def _report_source(lease: Lease, source: StoredObject, what: str) -> Result:
+    get_logger().error("file damaged", what=what, key=source.key, upload_id=lease.upload.upload_id)
+    write_damaged_files(1, "receive_upload")
+    return Result("pending", code="source_damaged")
+
+
+def _copy_by_crc(
+    lease: Lease, spec: Spec, source: StoredObject, deadline: Deadline, begun: dict[int, MemberRow], crc32: int
+) -> Copied | None:
+    """What is too large for the store to tell its digest at once, without a byte of it passing here."""
+    assert spec.sha256 is not None
+    progress = Progress(lease, source, naming.file_key(lease.upload.prefix, spec.path), spec.number)
+    begun[spec.number] = progress.row
+    copied = long_copies.copy(progress, 0, source.size, deadline, read=False, crc32=crc32)
+    return None if copied is None else Copied(copied[0], spec.sha256, crc32)
 
 
 def _all_results(upload: UploadRow) -> Iterator[Result]:

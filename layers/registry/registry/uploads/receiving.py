@@ -13,7 +13,6 @@ from registry.records import UploadRow
 from registry.settings import get_settings
 from registry.storage import objects
 from registry.uploads import inbox, waking, working
-from registry.uploads.leases import OPEN
 
 
 def receive(event: dict[str, Any], deadline: Deadline) -> None:
@@ -24,14 +23,10 @@ def receive(event: dict[str, Any], deadline: Deadline) -> None:
     seen: set[str] = set()
     for named in [event] if "upload_id" in event or "detail" in event else event.get("Records") or ():
         try:
-            upload_id = _upload_of(named)
-            if upload_id is not None and "share" in named:
-                working.work_on_share(upload_id, int(named["share"]), deadline)
-            elif upload_id is not None and upload_id not in seen:
-                seen.add(upload_id)
-                upload = waking.wake(upload_id)
-                if upload is not None and not working.work(upload_id, deadline):
-                    working.watch(upload)
+            if "share" in named:
+                working.work_on_share(naming.check_upload_id(str(named["upload_id"])), int(named["share"]), deadline)
+            else:
+                _work(named, seen, deadline)
         except Exception as error:  # noqa: BLE001  # the others have to be tried
             get_logger().exception("record not worked on")
             failure = error
@@ -48,10 +43,20 @@ def read_record(record: dict[str, Any]) -> tuple[str | None, str]:
     return named.get("bucket", {}).get("name"), unquote_plus(named["object"]["key"])
 
 
-def _upload_of(record: dict[str, Any]) -> str | None:
-    """The upload that a record is about. An object that belongs to no open upload is nobody's, and goes."""
-    if "upload_id" in record:
-        return naming.check_upload_id(str(record["upload_id"]))
+def _work(named: dict[str, Any], seen: set[str], deadline: Deadline) -> None:
+    """Wakes the upload that a record is about, and works on it unless somebody does; uploads that were `seen` in the
+    same event have been."""
+    if "upload_id" in named:
+        upload = waking.wake(naming.check_upload_id(str(named["upload_id"])))
+    else:
+        upload = _wake_for_object(named, seen)
+    # Where the lease was held in the moment of the wake, its holder can't give it up without looking again.
+    if upload is not None and (working.is_held(upload) or not working.work(upload.upload_id, deadline)):
+        working.watch(upload)
+
+
+def _wake_for_object(record: dict[str, Any], seen: set[str]) -> UploadRow | None:
+    """An object that belongs to no open upload is nobody's, and goes."""
     bucket, key = read_record(record)
     if bucket not in (None, get_settings().bucket):
         get_logger().warning("event of another bucket", bucket=bucket)
@@ -60,13 +65,16 @@ def _upload_of(record: dict[str, Any]) -> str | None:
     if parsed is None:
         get_logger().debug("event of no upload", key=key[:200])
         return None
-    upload = UploadRow.find(f"A#{parsed.upload_id}")
-    known = upload is not None and upload.user_id == parsed.user_id
-    if upload is None or not known or upload.status not in OPEN:
-        if known or _inbox_is_ours():
-            objects.delete_object(key)
+    if parsed.upload_id in seen:
         return None
-    return parsed.upload_id
+    upload = waking.wake(parsed.upload_id, user_id=parsed.user_id)
+    if upload is not None:
+        seen.add(parsed.upload_id)
+        return upload
+    ended = UploadRow.find(f"A#{parsed.upload_id}")
+    if (ended is not None and ended.user_id == parsed.user_id) or _inbox_is_ours():
+        objects.delete_object(key)
+    return None
 
 
 def _inbox_is_ours() -> bool:

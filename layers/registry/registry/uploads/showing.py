@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from registry import naming, records
-from registry.auth import Principal, authorise
+from registry.auth import Principal, rights_of
 from registry.catalog import reading
 from registry.errors import ConflictError, InvalidError, NotFoundError
 from registry.records import OpenRow, ResultRow, UploadRow
@@ -284,9 +284,12 @@ def get_upload(
 
 
 def list_uploads(*, principal: Principal, user_id: str) -> list[Upload]:
-    """A user's open uploads, newest first, without their files."""
-    authorise(principal, "read", naming.check_user_id(user_id))
+    """A user's open uploads, newest first, without their files: those of models that the caller may write."""
+    rights = rights_of(principal, naming.check_user_id(user_id))
+    if rights.nothing:
+        raise NotFoundError(f"User {user_id!r} not found", code="not_found")
     ids = [row.sk for row in OpenRow.query(f"O#{user_id}", consistent_read=True, limit=1_000)]
     rows = UploadRow.batch_get([(f"A#{upload_id}", "#") for upload_id in ids], consistent_read=True)
-    found = sorted((row for row in rows if row.status in OPEN), key=lambda row: row.upload_id, reverse=True)
+    seen = [row for row in rows if row.status in OPEN and rights.may("read", row.model_id, role="write")]
+    found = sorted(seen, key=lambda row: row.upload_id, reverse=True)
     return [show(row, urls=False, limit=0)[0] for row in found]

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from registry import archives, naming, records
-from registry.auth import Principal, authorise
+from registry.auth import Principal, authorise, rights_of
 from registry.catalog import reserving
 from registry.errors import ConflictError, InvalidError, RegistryError
 from registry.records import DigestRow, IdempotencyRow, UploadRow, VersionRow
@@ -16,6 +16,7 @@ from registry.schemas.words import MAX_FILES, Fields
 from registry.settings import get_settings
 from registry.uploads import ending, finding, inbox, specs, waking
 from registry.uploads.leases import OPEN
+from registry.uploads.limits import get_limits
 from registry.uploads.specs import Spec
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from registry.schemas.starting import StartUpload
 
 _MAX_ROWS = 2_000  # of 100 files each: more, and the upload's own row would outgrow DynamoDB's 400 KB
+_HINTS = 5  # versions that may have the bytes, of which one at least should still be there
+_HINTS_PASSED = 200
 _LONGEST_NUMBERED = "v" + "9" * 15  # stands for a version without a name until it has one
 _KEEP_SECONDS = 14 * 86_400  # of an open upload's rows: the sweep ends it long before
 
@@ -164,8 +167,9 @@ def _prepare(principal: Principal, upload: UploadRow, request: StartUpload) -> l
 def _check_files(upload: UploadRow, files: list[FileSpec], *, known: list[str]) -> None:
     """Refuses files whose paths are wrong, in themselves or beside those that the upload has."""
     longest = naming.version_prefix(upload.user_id, upload.model_id, upload.version, attempt=upload.upload_id)
+    limits = get_limits()
     for file in files:
-        naming.file_key(longest, archives.check_path(file.path, subject="path"))
+        naming.file_key(longest, archives.check_path(file.path, limits=limits, subject="path"))
     archives.check_path_set([*known, *(file.path for file in files)], subject="path")
     marked = sum(file.is_primary for file in files)
     if marked > 1 or (marked and upload.primary):
@@ -194,12 +198,16 @@ def _add(principal: Principal, upload: UploadRow, files: list[FileSpec], *, firs
 def _find_sources(
     principal: Principal, user_id: str, files: list[FileSpec]
 ) -> dict[tuple[str | None, int], tuple[str, str, int | None]]:
-    """Where bytes that are announced lie already, in a published version that the caller may read."""
-    authorise(principal, "read", user_id)
+    """Where bytes that are announced lie already, in a published version that the caller may read. Of others nothing is
+    told or copied, so that who may write one model learns nothing of the rest."""
+    rights = rights_of(principal, user_id)
     wanted = sorted({file.sha256 for file in files if file.sha256})
 
     def look(sha256: str) -> list[DigestRow]:
-        return list(DigestRow.query(records.digest_pk(user_id, sha256), limit=5, scan_index_forward=False))
+        # Newest first. Models that must not be read take no place from those that may: as far as one page goes.
+        limit = _HINTS_PASSED if rights.limited else _HINTS
+        found = DigestRow.query(records.digest_pk(user_id, sha256), limit=limit, scan_index_forward=False)
+        return [hint for hint in found if rights.may("read", hint.model_id)][:_HINTS]
 
     hints = [hint for found in records.side_by_side(look, wanted, at_once=16) for hint in found]
     keys = {records.version_key(user_id, hint.model_id, hint.version) for hint in hints}
@@ -208,7 +216,9 @@ def _find_sources(
     for hint in hints:
         if hint.sk in ready:
             crc32 = int(hint.crc32) if hint.crc32 is not None else None
-            sources[hint.pk.rsplit("#", 1)[-1], int(hint.size)] = (hint.key, hint.etag, crc32)
+            # The newest first: where an older one has been damaged or lost, the bytes have been sent again since.
+            place = hint.pk.rsplit("#", 1)[-1], int(hint.size)
+            sources.setdefault(place, (hint.key, hint.etag, crc32))
     return sources
 
 

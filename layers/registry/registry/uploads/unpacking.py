@@ -19,6 +19,7 @@ from registry.storage.client import ObjectChangedError, ObjectMissingError
 from registry.storage.objects import StoredObject
 from registry.uploads import ending, long_copies, long_members, members, promoting, sharing, specs
 from registry.uploads.leases import OPEN, Lease, LeaseLostError, ShareLease, TimedLease
+from registry.uploads.limits import get_limits
 from registry.uploads.specs import Result
 
 _AT_ONCE = 3  # runs in flight, each with up to members.RUN_BYTES read and one writer's parts
@@ -149,7 +150,7 @@ def _digest_of(lease: Lease, source: StoredObject, deadline: Deadline) -> str | 
 
 def _read(upload: UploadRow, source: StoredObject) -> Archive:
     preserve = upload.archive["preserve_structure"]
-    archive = archives.read_archive(_ObjectReader(source), preserve_structure=preserve)
+    archive = archives.read_archive(_ObjectReader(source), limits=get_limits(), preserve_structure=preserve)
     for member in archive.members:
         naming.file_key(upload.prefix, member.path)
     return archive

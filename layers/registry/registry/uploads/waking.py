@@ -7,11 +7,13 @@ from registry.records import UploadRow
 from registry.uploads.leases import OPEN
 
 
-def wake(upload_id: str) -> UploadRow | None:
+def wake(upload_id: str, *, user_id: str | None = None) -> UploadRow | None:
     """Counts one more reason to look at an upload, so that whoever works on it looks again. The upload, or None if it
-    has ended."""
-    row = UploadRow(f"A#{upload_id}", "#")
-    return row if records.update_if(row, [UploadRow.wake.add(1)], UploadRow.status.is_in(*OPEN)) else None
+    has ended, or is not that user's."""
+    row, condition = UploadRow(f"A#{upload_id}", "#"), UploadRow.status.is_in(*OPEN)
+    if user_id is not None:
+        condition &= UploadRow.user_id == user_id
+    return row if records.update_if(row, [UploadRow.wake.add(1)], condition) else None
 
 
 def start_worker(upload_id: str) -> None:

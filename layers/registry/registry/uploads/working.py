@@ -27,6 +27,11 @@ def work(upload_id: str, deadline: Deadline) -> bool:
     return True
 
 
+def is_held(upload: UploadRow) -> bool:
+    """Whether somebody held the upload's lease when this row was read: then `work` would do nothing."""
+    return bool(upload.lease_until >= int(time.time()))
+
+
 def watch(upload: UploadRow) -> None:
     """Has the sweep look as soon as the lease has run out for certain that somebody holds now: if that one is dead, the
     event that found it held was its retry, and the last there is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -41,16 +42,20 @@ STATUS_BY_ERROR: dict[type[RegistryError], int] = {
 }
 
 
-def create_app(routers: Sequence[APIRouter], *, title: str = "Modelkeep", docs: bool = False) -> FastAPI:
-    """An app that answers these routes, with the contract's errors."""
+def create_app(
+    routers: Sequence[APIRouter], *, title: str = "Modelkeep", docs: bool = False, authenticated: bool = False
+) -> FastAPI:
+    """An app that answers these routes, with the contract's errors. With `docs` it describes itself: `authenticated`,
+    whether callers have to send a token."""
     paths = {"docs_url": "/docs", "openapi_url": "/openapi.json"} if docs else {"docs_url": None, "openapi_url": None}
     app = FastAPI(title=title, redoc_url=None, redirect_slashes=False, dependencies=[Depends(_check_query)], **paths)
     for router in routers:
-        app.include_router(router, responses={400: {"model": Refusal}, 404: {"model": Refusal}})
-    app.openapi = lambda: _without_422(app)  # type: ignore[method-assign]
+        app.include_router(router)
+    app.openapi = lambda: _describe(app, authenticated=authenticated)  # type: ignore[method-assign]
     app.add_exception_handler(RegistryError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_middleware(_Closest, routers=routers)
     app.add_middleware(_Outermost, function=_function_of(routers))
     app.add_middleware(_Cors)
     return app
@@ -62,23 +67,12 @@ def _function_of(routers: Sequence[APIRouter]) -> str:
     return names[0] if len(names) == 1 and names[0] else "all"
 
 
-class Refusal(BaseModel):
-    """How every error is answered."""
-
-    detail: str
-    code: str
-
-
-def _without_422(app: FastAPI) -> dict[str, Any]:
-    """The API's description without FastAPI's own way to refuse: here it is a 400."""
+def _describe(app: FastAPI, *, authenticated: bool) -> dict[str, Any]:
     if not app.openapi_schema:
-        schema = FastAPI.openapi(app)
-        for path in schema["paths"].values():
-            for operation in path.values():
-                operation["responses"].pop("422", None)
-        for name in ("HTTPValidationError", "ValidationError"):
-            schema["components"]["schemas"].pop(name, None)
-    return app.openapi_schema or {}
+        from registry.web.description import describe  # only where there are docs
+
+        app.openapi_schema = describe(app, authenticated=authenticated)
+    return app.openapi_schema
 
 
 def create_handler(router: APIRouter) -> Callable[[dict[str, Any], Any], Any]:
@@ -135,6 +129,26 @@ def _error(
 ) -> JSONResponse:
     request.scope["modelkeep.code"] = code
     return JSONResponse({"detail": detail, "code": code, **(extra or {})}, status_code=status, headers=headers)
+
+
+class _Closest:
+    """Answers 405 where the closest path has no such method, as API Gateway does. Starlette would look on: it takes
+    `PUT …/upload/direct` for model `direct` of user `upload`, and names but one route's methods in `Allow`."""
+
+    def __init__(self, app: ASGIApp, *, routers: Sequence[APIRouter]) -> None:
+        self._app = app
+        self._methods: dict[re.Pattern[str], set[str]] = {}
+        for route in [route for router in routers for route in router.routes if isinstance(route, APIRoute)]:
+            self._methods.setdefault(route.path_regex, set()).update(route.methods or ())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        closest = next((path for path in self._methods if scope["type"] == "http" and path.match(scope["path"])), None)
+        if closest is None or scope["method"] in self._methods[closest]:
+            await self._app(scope, receive, send)
+            return
+        allow = {"Allow": ", ".join(sorted(self._methods[closest]))}
+        refusal = _error(Request(scope), 405, "Method Not Allowed", "method_not_allowed", allow)
+        await refusal(scope, receive, send)
 
 
 class _Cors:

@@ -8,8 +8,8 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from registry.auth import ANYBODY, Principal
-from registry.errors import InvalidError, TooLargeError, UnauthenticatedError
+from registry.errors import InvalidError, TooLargeError
+from registry.principals import ANYBODY, Principal, read_context
 from registry.schemas.values import invalid_from
 from registry.settings import MIB, get_settings
 
@@ -22,11 +22,7 @@ def read_principal(request: Request) -> Principal:
     if get_settings().authentication == "off":
         return ANYBODY
     event = request.scope.get("aws.event") or {}
-    context = (event.get("requestContext") or {}).get("authorizer") or {}
-    principal_id = context.get("principalId")
-    if not isinstance(principal_id, str) or not principal_id:
-        raise UnauthenticatedError("A bearer token is needed")
-    return Principal(principal_id)
+    return read_context((event.get("requestContext") or {}).get("authorizer") or {})
 
 
 Caller = Annotated[Principal, Depends(read_principal)]

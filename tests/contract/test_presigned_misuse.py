@@ -1,0 +1,196 @@
+"""A presigned URL is good for what it was made for and nothing else: one key, method, size, digest and time, on every
+store that checks signatures. Whatever else is tried changes nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+import requests
+from registry import downloads
+from registry.auth import ANYBODY
+from registry.deadlines import Deadline
+from registry.schemas.starting import StartUpload
+from registry.storage import objects, presigning
+from registry.storage.client import base64_of_hex, bucket, s3
+from registry.storage.objects import CONTENT_TYPE
+from registry.uploads import showing, starting, waking, working
+
+from tests.contract.test_storage import put, sha256
+
+DATA, OTHER = b"some bytes", b"SOME bytes"
+SECRET = b"of another"  # as many bytes
+# MinIO answers a PUT of an unsigned header `x-amz-copy-source` by copying that object: docs/stores.md.
+COPIES_BY_PUT = {"seaweedfs": False, "minio": True}
+
+
+class Signed(NamedTuple):
+    """A request that a URL was made for."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes = b""
+
+
+Misuse = Callable[[Signed], Signed]
+
+
+def by(method: str, **changes: Any) -> Misuse:
+    return lambda signed: signed._replace(method=method, **changes)
+
+
+def instead(old: str, new: str) -> Misuse:
+    """The same with another URL."""
+
+    def change(signed: Signed) -> Signed:
+        url = re.sub(old, new, signed.url)
+        assert url != signed.url
+        return signed._replace(url=url)
+
+    return change
+
+
+def besides(**headers: str) -> Misuse:
+    """The same with further headers."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda signed: signed._replace(headers={**signed.headers, **named})
+
+
+OF_ANY: dict[str, Misuse] = {
+    "another_key": instead(r"/a\?", "/b?"),
+    "a_version": instead("$", "&versionId=null"),
+    "no_signature": instead("&X-Amz-Signature=[^&]*", ""),
+    "another_signature": instead("X-Amz-Signature=[^&]{8}", "X-Amz-Signature=00000000"),
+    "another_date": instead("X-Amz-Date=[^&]*", "X-Amz-Date=20300101T000000Z"),
+    "expires_later": instead("X-Amz-Expires=3600", "X-Amz-Expires=3601"),
+    "expires_never": instead("X-Amz-Expires=3600", "X-Amz-Expires=609901"),
+    "expires_at_once": instead("X-Amz-Expires=3600", "X-Amz-Expires=0"),
+    "expires_before": instead("X-Amz-Expires=3600", "X-Amz-Expires=-7"),
+    "fewer_headers_signed": instead("X-Amz-SignedHeaders=[^&]*", "X-Amz-SignedHeaders=host"),
+    "acl": instead("$", "&acl"),
+    "tagging": instead("$", "&tagging"),
+    "delete": by("DELETE"),
+}
+OF_PUT: dict[str, Misuse] = {
+    **OF_ANY,
+    "get": by("GET", body=b""),
+    "post": by("POST"),
+    "one_byte_more": lambda signed: signed._replace(body=signed.body + b"!"),
+    "one_byte_less": lambda signed: signed._replace(body=signed.body[:-1]),
+    "nothing": lambda signed: signed._replace(body=b""),
+    "other_bytes": lambda signed: signed._replace(body=OTHER),
+    "no_digest": lambda signed: signed._replace(headers={}),
+    "another_digest": lambda signed: signed._replace(
+        headers={"x-amz-checksum-sha256": base64_of_hex(sha256(OTHER))}, body=OTHER
+    ),
+    "a_part": instead("$", "&partNumber=1&uploadId=x"),
+}
+OF_GET: dict[str, Misuse] = {
+    **{name: misuse for name, misuse in OF_ANY.items() if name != "fewer_headers_signed"},
+    "put": by("PUT", body=OTHER),
+    "post": by("POST"),
+    "another_type": instead("response-content-type=[^&]*", "response-content-type=text%2Fhtml"),
+    "no_type": instead("&?response-content-type=[^&]*", ""),
+    "shown": instead("attachment", "inline"),
+    "saved_as_another": instead("a.bin", "b.html"),
+    "another_language": instead("$", "&response-content-language=de"),
+}
+
+
+def everything(prefix: str) -> dict[str, str]:
+    return {entry.key: objects.read_range(entry.key, 0, entry.size).hex() for entry in objects.list_objects(prefix)}
+
+
+def send(signed: Signed) -> requests.Response:
+    return requests.request(signed.method, signed.url, data=signed.body, headers=signed.headers, timeout=30)
+
+
+def presign_put(key: str) -> Signed:
+    url, headers = presigning.presign_put(key, size=len(DATA), sha256=sha256(DATA))
+    return Signed("PUT", url, headers, DATA)
+
+
+def presign_get(key: str) -> Signed:
+    return Signed("GET", presigning.presign_get(key, disposition='attachment; filename="a.bin"'), {})
+
+
+@pytest.mark.case("A11", "A13")
+@pytest.mark.parametrize("misuse", OF_PUT)
+def test_a_put_is_for_its_key_size_digest_and_time_alone(real_store: str, prefix: str, misuse: str) -> None:
+    put(f"{prefix}b", SECRET)
+    before = everything(prefix)
+    assert send(OF_PUT[misuse](presign_put(f"{prefix}a"))).status_code >= 400
+    assert everything(prefix) == before
+    assert send(presign_put(f"{prefix}a")).status_code == 200, "what it is for is let pass"
+
+
+@pytest.mark.case("A11")
+@pytest.mark.parametrize("misuse", OF_GET)
+def test_a_get_is_for_its_key_and_way_of_answering_alone(real_store: str, prefix: str, misuse: str) -> None:
+    put(f"{prefix}a", DATA)
+    put(f"{prefix}b", SECRET)
+    before = everything(prefix)
+    answer = send(OF_GET[misuse](presign_get(f"{prefix}a")))
+    assert answer.status_code >= 400
+    assert DATA not in answer.content and SECRET not in answer.content
+    assert everything(prefix) == before
+    assert send(presign_get(f"{prefix}a")).content == DATA, "what it is for is let pass"
+
+
+# Headers that would do more than store the bytes, as each store answers them. AWS refuses every `x-amz-` header that is
+# not signed; a store that only passes over one is as good, as the test looks at what came of it.
+HEADERS: dict[str, Misuse] = {
+    "copy_source": besides(x_amz_copy_source="/{bucket}/{secret}"),
+    "acl": besides(x_amz_acl="public-read"),
+    "grant": besides(x_amz_grant_read="uri=http://acs.amazonaws.com/groups/global/AllUsers"),
+    "redirect": besides(x_amz_website_redirect_location="https://evil.example/"),
+    "type": besides(Content_Type="text/html", Content_Disposition="inline", Content_Encoding="gzip"),
+}
+
+
+@pytest.mark.case("A12")
+@pytest.mark.parametrize("misuse", HEADERS)
+def test_headers_of_ones_own_give_nothing_away(real_store: str, prefix: str, misuse: str) -> None:
+    put(f"{prefix}secret", SECRET)
+    signed = HEADERS[misuse](presign_put(f"{prefix}a"))
+    places = {"bucket": bucket(), "secret": f"{prefix}secret"}
+    headers = {name: value.format(**places) for name, value in signed.headers.items()}
+    answer = send(signed._replace(headers=headers))
+    if misuse == "copy_source" and COPIES_BY_PUT[real_store]:
+        assert objects.read_range(f"{prefix}a", 0, len(SECRET)) == SECRET, "the store has learnt: say so in the table"
+    elif answer.status_code == 200:  # then it is the bytes that were sent, and as private as without the header
+        assert objects.read_range(f"{prefix}a", 0, len(DATA)) == DATA
+        plain = signed.url.partition("?")[0]
+        assert requests.get(plain, timeout=30).status_code == 403
+    else:
+        assert answer.status_code >= 400
+        assert objects.find_object(f"{prefix}a") is None
+
+
+@pytest.mark.case("A12", "A14")
+def test_what_came_as_a_page_is_published_and_downloaded_as_bytes(real_store: str, user_id: str) -> None:
+    """The type of what is sent is not signed, as clients send what they like; none of it survives."""
+    page = b"<script>alert(1)</script>"
+    files: Any = [{"path": "page.html", "size": len(page), "sha256": sha256(page)}]
+    request = StartUpload(user_id=user_id, model_id="m", version="v1", files=files)
+    upload = starting.start_upload(principal=ANYBODY, request=request, idempotency_key=None)
+    file = showing.show(upload, urls=True)[0].files[0]
+    assert file.put is not None
+    evil = {"Content-Type": "text/html", "Content-Disposition": "inline", "Cache-Control": "public"}
+    assert requests.put(file.put.url, data=page, headers={**file.put.headers, **evil}, timeout=30).status_code == 200
+    waking.wake(upload.upload_id)
+    working.work(upload.upload_id, Deadline(None))
+    where = {"principal": ANYBODY, "user_id": user_id, "model_id": "m", "version": "v1", "filename": "page.html"}
+    found = downloads.download_model(**where, redirect=True)  # type: ignore[arg-type]
+    assert isinstance(found, downloads.Redirect)
+    answer = requests.get(found.url, timeout=30)
+    assert (answer.status_code, answer.content) == (200, page)
+    assert answer.headers["Content-Type"] == CONTENT_TYPE
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="page.html"'
+    stored = s3().head_object(Bucket=bucket(), Key=f"models/{user_id}/m/v1/page.html")
+    assert "ContentDisposition" not in stored and "CacheControl" not in stored
+    if real_store != "seaweedfs":  # which guesses by the key's end where the type is this one
+        assert stored["ContentType"] == CONTENT_TYPE
