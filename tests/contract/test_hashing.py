@@ -41,6 +41,7 @@ def test_a_range_is_hashed_over_several_lives(prefix: str) -> None:
     assert (digest.sha256, digest.crc32) == (hashlib.sha256(data[5:-4]).hexdigest(), zlib.crc32(data[5:-4]))
 
 
+@pytest.mark.case("U8")
 @pytest.mark.usefixtures("store")
 def test_a_source_replaced_while_it_is_read_is_noticed(prefix: str) -> None:
     source = put(f"{prefix}a", os.urandom(SIZE))

@@ -131,6 +131,7 @@ def test_no_bytes_need_no_object(store: str, prefix: str) -> None:
     assert list(objects.stream_range(f"{prefix}none", 0, 0)) == []
 
 
+@pytest.mark.case("U8")
 def test_reading_is_pinned_to_the_etag(store: str, prefix: str) -> None:
     first = put(f"{prefix}a", b"first")
     put(f"{prefix}a", b"other")
@@ -143,6 +144,7 @@ def test_reading_is_pinned_to_the_etag(store: str, prefix: str) -> None:
         objects.read_range(first.key, 0, 5, etag=first.etag)
 
 
+@pytest.mark.case("U22")
 def test_stream_goes_on_where_the_connection_broke(store: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = os.urandom(2 * MIB + 5)
     found = put(f"{prefix}a", data)
@@ -204,6 +206,7 @@ def test_prefix_that_says_too_little_is_not_deleted(store: str) -> None:
             objects.delete_prefix(bad)
 
 
+@pytest.mark.case("U18")
 def test_object_that_the_store_keeps_is_an_error(store: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3(), "delete_objects", lambda **_: {"Errors": [{"Key": "k", "Code": "AccessDenied"}]})
     with pytest.raises(RuntimeError, match="AccessDenied"):
@@ -282,8 +285,9 @@ def test_copy_tells_the_digest(store: str, prefix: str) -> None:
         assert open_multiparts(prefix) == []
 
 
+@pytest.mark.case("U7")
 def test_copy_of_what_came_in_parts(store: str, prefix: str) -> None:
-    """U7: the store's own checksum of such an object is one of checksums, not of its bytes."""
+    """the store's own checksum of such an object is one of checksums, not of its bytes."""
     data = os.urandom(11 * MIB)
     multipart = multiparts.create_multipart(f"{prefix}a", checksum="SHA256")
     parts = [put_part(f"{prefix}a", multipart, i + 1, data[i * 6 * MIB : (i + 1) * 6 * MIB]) for i in range(2)]
@@ -303,6 +307,7 @@ def test_digest_without_a_copy(store: str, prefix: str) -> None:
         assert open_multiparts(prefix) == []
 
 
+@pytest.mark.case("U8")
 @pytest.mark.parametrize("size", [10, 5 * MIB, 6 * MIB])
 def test_copy_is_pinned_to_the_etag(store: str, prefix: str, size: int) -> None:
     if not CHECKS_ETAG_OF_COPY_SOURCE[store] and size >= copying.SMALL_BYTES:
@@ -459,6 +464,7 @@ def test_part_sent_twice_counts_once(store: str, prefix: str) -> None:
     assert objects.read_range(key, 0, 5 * MIB + 3) == first + b"end"
 
 
+@pytest.mark.case("U4")
 def test_completed_twice(store: str, prefix: str) -> None:
     """The second one is told the same object, or that it was late; it never makes another."""
     key = f"{prefix}a"
@@ -498,8 +504,9 @@ def test_aborted(store: str, prefix: str) -> None:
     assert objects.find_object(key) is None
 
 
+@pytest.mark.case("U3")
 def test_wrong_completions_leave_it_open(store: str, prefix: str) -> None:
-    """U3: a part that was never sent, another ETag, one that is too small."""
+    """a part that was never sent, another ETag, one that is too small."""
     key = f"{prefix}a"
     multipart = multiparts.create_multipart(key)
     first = put_part(key, multipart, 1, b"small", sha=False)
@@ -582,6 +589,7 @@ def test_presigned_put(real_store: str, prefix: str, name: str, digest: bool) ->
     assert send(url, data, headers).status_code == 200, "may be sent again while it lives"
 
 
+@pytest.mark.case("U6")
 @pytest.mark.case("A11", "A13")
 def test_presigned_put_is_for_these_bytes_alone(real_store: str, prefix: str) -> None:
     data, key = b"some bytes", f"{prefix}a"
@@ -603,6 +611,7 @@ def test_presigned_put_is_for_these_bytes_alone(real_store: str, prefix: str) ->
     assert list(objects.list_objects(prefix)) == []
 
 
+@pytest.mark.case("U6")
 def test_presigned_put_of_unknown_digest_is_for_its_size(real_store: str, prefix: str) -> None:
     url, headers = presigning.presign_put(f"{prefix}a", size=4, sha256=None)
     assert headers == {}

@@ -256,8 +256,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._head(answer.status, headers)
                 self.wfile.write(whole)
             return
+        whole = b"" if "Content-Length" in headers or self.command == "HEAD" else answer.read()  # it came in chunks
+        headers.setdefault("Content-Length", str(len(whole)))
         self._head(answer.status, headers)
-        left = int(headers.get("Content-Length", 0))  # a store says it always
+        self.wfile.write(whole)
+        left = 0 if whole or self.command == "HEAD" else int(headers["Content-Length"])
         while left:
             chunk = answer.read1(min(CHUNK, left))
             if not chunk:  # the store has died

@@ -218,6 +218,7 @@ def test_offline_for_some_seconds_in_the_middle_needs_nobody(way: Way, rig: Rig)
     assert_arrived(rig, path, way)
 
 
+@pytest.mark.case("U22")
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_connections_that_break_and_servers_that_are_busy_are_asked_again(way: Way, rig: Rig) -> None:
     path = write_pattern(rig.folder / "model.bin", SIZE) if way == "up" else pushed(rig)

@@ -104,6 +104,7 @@ def test_a_file_in_parts_is_published_by_complete(client: Client, large: bytes) 
     assert client.content("model.bin") == large
 
 
+@pytest.mark.case("U2")
 def test_after_sigkill_only_what_the_store_lacks_is_sent_again(client: Client, large: bytes, tmp_path: Any) -> None:
     (tmp_path / "model.bin").write_bytes(large)
     started = client.start(files=[{"path": "model.bin", "size": LARGE}, {"path": "small.txt", "size": 5}])
@@ -144,6 +145,7 @@ def test_a_part_with_its_digest_is_taken_only_undamaged(client: Client, large: b
     assert client.content("model.bin") == large
 
 
+@pytest.mark.case("U6")
 def test_the_store_takes_no_other_size_digest_or_key(client: Client, large: bytes) -> None:
     data = b"0123456789"
     started = client.start(
@@ -170,6 +172,7 @@ def test_the_store_takes_no_other_size_digest_or_key(client: Client, large: byte
     client.assert_invisible()
 
 
+@pytest.mark.case("U5")
 def test_a_file_whose_digest_does_not_hold_fails_alone_and_may_be_sent_again(client: Client, large: bytes) -> None:
     started = client.start(
         files=[{"path": "model.bin", "size": LARGE, "sha256": sha256(large)}, {"path": "config.json", "size": 2}]
@@ -322,6 +325,7 @@ def test_abort_leaves_nothing_and_frees_the_version(client: Client, keys: Keys, 
     assert client.upload(upload_id)["status"] == "aborted"
 
 
+@pytest.mark.case("U9")
 def test_a_put_after_publication_changes_nothing(client: Client, keys: Keys) -> None:
     started = client.start(files=[{"path": "a.bin", "size": 3}])
     send_all(started["files"][0], b"abc")

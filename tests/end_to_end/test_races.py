@@ -19,6 +19,7 @@ RACERS = 8
 MEMBERS = 400
 
 
+@pytest.mark.case("U14")
 @pytest.mark.needs("binary", "unlimited")
 def test_of_eight_uploads_by_form_one_wins_and_the_version_has_its_bytes(client: Client, keys: Keys) -> None:
     bodies = [random.Random(number).randbytes(5_000_000) for number in range(RACERS)]
@@ -77,6 +78,7 @@ def test_many_completes_at_once_publish_once(client: Client) -> None:
     assert [version["version"] for version in versions] == ["v1"]
 
 
+@pytest.mark.case("U12")
 def test_no_route_shows_anything_before_everything_is_there(client: Client) -> None:
     """Each route is asked again and again while a ZIP is unpacked: what it answers is nothing, or the whole version."""
     contents = {f"folder-{number % 7}/member-{number}.bin": f"{number}".encode() * 200 for number in range(MEMBERS)}

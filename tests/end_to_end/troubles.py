@@ -65,6 +65,13 @@ class Answer(Trouble):
         return self._answer
 
 
+class Reset(Trouble):
+    """The connection breaks before the server has heard of it."""
+
+    def answer(self, exchange: Exchange) -> tuple[int, dict[str, str], bytes] | None:
+        raise CutError
+
+
 class Cut(Trouble):
     """The connection breaks after so many bytes of a body."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
 from tests.functional.kit import (
     deliver,
     event_of,
@@ -40,6 +42,7 @@ def test_files_that_arrived_without_any_event_are_published_by_complete(api):
     assert all(key.startswith("models/") for key in objects())
 
 
+@pytest.mark.case("U4")
 def test_complete_may_be_repeated_and_called_after_the_event_has_published(api):
     upload = ok(api.start(files=[{"path": "a.bin", "size": 1}]), 201)
     deliver(event_of(send(upload["files"][0], b"a")))
@@ -50,6 +53,7 @@ def test_complete_may_be_repeated_and_called_after_the_event_has_published(api):
     assert ok(api.get()) == before
 
 
+@pytest.mark.case("U3")
 def test_missing_files_are_a_400_that_names_them_and_the_upload_stays_open(api):
     upload = ok(api.start(files=[{"path": f"w/{name}", "size": 1} for name in "abc"]), 201)
     send(upload["files"][1], b"b")
@@ -77,6 +81,7 @@ def test_an_archive_that_is_missing_is_a_400_and_one_that_is_there_is_unpacked(a
     assert ok(api.get())["file_count"] == 2
 
 
+@pytest.mark.case("U3")
 def test_parts_that_are_missing_are_named_and_all_parts_make_the_file(api, setting):
     setting(part_bytes=5 * MIB)
     content = bytes(range(256)) * (11 * MIB // 256)
@@ -99,6 +104,7 @@ def test_parts_that_are_missing_are_named_and_all_parts_make_the_file(api, setti
     assert multiparts() == [] and list(objects()) == [file["file_path"]]
 
 
+@pytest.mark.case("U5")
 def test_a_multipart_that_does_not_hash_to_its_digest_fails_and_begins_anew(api, setting):
     setting(part_bytes=5 * MIB)
     good, bad = b"g" * 6 * MIB, b"b" * 6 * MIB
@@ -132,6 +138,7 @@ def test_stored_files_need_no_event(api, started):
     assert ok(api.download(filename="a")) == known
 
 
+@pytest.mark.case("U4")
 def test_what_has_ended_or_never_was_is_refused(api):
     upload_id = ok(api.start(files=[{"path": "a", "size": 1}]), 201)["upload_id"]
     ok(api.abort(upload_id))

@@ -95,7 +95,8 @@ def test_what_is_not_there_is_a_404(api):
     refused(api.delete(version="v1"), 404)
 
 
-def test_the_version_is_free_again_and_a_new_one_has_its_own_bytes_and_place(api):  # U16
+@pytest.mark.case("U16")
+def test_the_version_is_free_again_and_a_new_one_has_its_own_bytes_and_place(api):
     ok(api.single(content=b"old", name="Old", tags="old"))
     ok(api.delete())
     body = ok(api.single(content=b"new", name="New"))
@@ -145,6 +146,30 @@ def test_a_delete_that_outlasts_the_gateway_is_a_202_and_finished_by_the_sweep(a
     sweep()
     assert objects() == {}
     assert ok(api.single(version="v1"))["version"] == "v1"
+
+
+def test_while_the_newest_is_deleted_the_one_before_it_is_the_newest(api, no_time, move_clock):
+    ok(api.single(version="v1"))
+    move_clock(1)
+    ok(api.single(version="v2"))
+    with no_time():
+        ok(api.delete(version="v2"), 202)
+    assert ok(api.get())["version"] == "v1"
+    assert [each["version"] for each in ok(api.list(latest="true"))] == ["v1"]
+
+
+def test_a_delete_that_somebody_else_began_is_not_said_to_be_done(api, monkeypatch):
+    from registry import deleting
+
+    ok(api.single())
+    begin = deleting.changing.begin_delete
+
+    def begin_second(*arguments, **named):
+        assert begin(*arguments, **named) is not None  # another's, who has not finished yet
+        return begin(*arguments, **named)
+
+    monkeypatch.setattr(deleting.changing, "begin_delete", begin_second)
+    assert ok(api.delete(), 202)["status"] == "deleting"
 
 
 def test_versions_that_were_deleted_are_not_counted_again_by_a_direct_upload(api):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
 from tests.functional.kit import deliver, event_of, key_in, link_in, multiparts, nothing_written, ok, refused, send
 
 
@@ -77,6 +79,7 @@ def test_urls_show_only_what_is_missing_so_that_a_client_resumes(api):
     assert key_in(again["files"][0]["put"]["url"]) == key_in(upload["files"][0]["put"]["url"])
 
 
+@pytest.mark.case("U2")
 def test_a_multipart_tells_its_stored_parts_and_urls_for_the_rest(api, setting):
     from registry.storage.client import s3
 

@@ -34,6 +34,7 @@ def put(key: str, content: bytes) -> str:
     return key
 
 
+@pytest.mark.case("U12")
 def test_the_last_event_publishes_the_version_and_no_earlier_one(api):
     upload = start(api, 1, 2, 3)
     for index in (2, 0):
@@ -59,14 +60,16 @@ def test_one_event_may_tell_of_all_that_has_arrived(api):
         deliver(event_of(keys[1]))
 
 
+@pytest.mark.case("U20")
 @pytest.mark.parametrize("event_name", ["ObjectCreated:Put", CREATED_BY_MULTIPART, "ObjectCreated:Copy"])
-def test_every_way_of_creating_an_object_counts(api, event_name):  # U20
+def test_every_way_of_creating_an_object_counts(api, event_name):
     upload = start(api, 1)
     deliver(event_of(send(upload["files"][0], b"x"), event_name=event_name))
     assert ok(api.get())["file_count"] == 1
 
 
-def test_keys_are_decoded_once(api):  # U19
+@pytest.mark.case("U19")
+def test_keys_are_decoded_once(api):
     api.user_id = "a|b+c@d"
     upload = start(api, 1)
     event = event_of(send(upload["files"][0], b"x"))
@@ -75,7 +78,8 @@ def test_keys_are_decoded_once(api):  # U19
     assert ok(api.get())["files"][0]["file_path"] == "models/a=7Cb=2Bc@d/m/v1/f0.bin"
 
 
-def test_test_events_and_empty_ones_do_nothing(api):  # U21
+@pytest.mark.case("U21")
+def test_test_events_and_empty_ones_do_nothing(api):
     with nothing_written():
         deliver(
             {
@@ -92,7 +96,8 @@ def test_test_events_and_empty_ones_do_nothing(api):  # U21
         deliver({})
 
 
-def test_a_bad_record_does_not_keep_the_other_from_being_published_and_is_raised(api, monkeypatch):  # U21
+@pytest.mark.case("U21")
+def test_a_bad_record_does_not_keep_the_other_from_being_published_and_is_raised(api, monkeypatch):
     from registry.uploads import working
 
     bad, good = start(api, 1, model_id="bad"), start(api, 1, model_id="good")
@@ -114,7 +119,8 @@ def test_a_bad_record_does_not_keep_the_other_from_being_published_and_is_raised
     assert ok(api.get("bad"))["file_count"] == 1
 
 
-def test_a_record_of_another_shape_does_not_keep_the_others_from_being_published(api):  # U21
+@pytest.mark.case("U21")
+def test_a_record_of_another_shape_does_not_keep_the_others_from_being_published(api):
     upload = start(api, 1)
     event = event_of(send(upload["files"][0], b"x"))
     event["Records"].insert(0, {"eventSource": "aws:s3"})
@@ -123,7 +129,8 @@ def test_a_record_of_another_shape_does_not_keep_the_others_from_being_published
     assert ok(api.get())["file_count"] == 1
 
 
-def test_doubled_events_change_nothing(api):  # U10
+@pytest.mark.case("U10")
+def test_doubled_events_change_nothing(api):
     upload = start(api, 1, 2)
     keys = [send(file, b"x" * file["size"]) for file in upload["files"]]
     event = event_of(*keys, *keys)
@@ -135,6 +142,7 @@ def test_doubled_events_change_nothing(api):  # U10
     assert ok(api.get()) == before
 
 
+@pytest.mark.case("U9")
 def test_an_object_that_belongs_to_no_open_upload_is_deleted(api):
     ended = start(api, 1)
     deliver(event_of(send(ended["files"][0], b"x")))
@@ -163,6 +171,7 @@ def test_an_event_with_anothers_user_does_not_touch_the_upload(api):
     assert ok(api.upload(upload["upload_id"]))["status"] == "uploading"
 
 
+@pytest.mark.case("U20")
 def test_keys_that_are_none_of_the_inboxs_are_left_alone(api):
     keys = ["models/alice/m/v1/a.bin", "modelkeep/uploads/x", "modelkeep/archives/a.zip", "other/thing"]
     for key in keys:
@@ -188,7 +197,8 @@ def test_an_event_whose_object_is_gone_does_nothing(api):
     assert now["status"] == "uploading" and now["files"][0]["status"] == "pending"
 
 
-def test_a_file_whose_digest_does_not_hold_fails_goes_and_gets_a_fresh_url(api):  # U5
+@pytest.mark.case("U5")
+def test_a_file_whose_digest_does_not_hold_fails_goes_and_gets_a_fresh_url(api):
     good = hashlib.sha256(b"good").hexdigest()
     upload = ok(api.start(files=[{"path": "a.bin", "size": 4, "sha256": good}, {"path": "b.bin", "size": 1}]), 201)
     deliver(event_of(send(upload["files"][1], b"b")))
@@ -203,7 +213,8 @@ def test_a_file_whose_digest_does_not_hold_fails_goes_and_gets_a_fresh_url(api):
     assert ok(api.download(filename="a.bin")) == b"good"
 
 
-def test_a_file_of_another_size_than_announced_fails_alike(api):  # U6
+@pytest.mark.case("U6")
+def test_a_file_of_another_size_than_announced_fails_alike(api):
     upload = start(api, 4)
     for content in (b"", b"abc", b"abcde", b"x" * 40):
         file = ok(api.upload(upload["upload_id"], urls="true"))["files"][0]
@@ -316,6 +327,7 @@ def test_eventbridge_wakes_an_upload_as_a_notification_does(api, user_id, reason
         deliver(event)
 
 
+@pytest.mark.case("U19")
 @pytest.mark.parametrize("user", ["a b", "a%40b", "a+b"])
 def test_keys_by_eventbridge_are_not_decoded(api, user):
     upload = start(api, 1)

@@ -319,6 +319,7 @@ def test_bytes_of_another_user_or_of_a_deleted_version_are_not_stored(api):
     assert upload["files"][0]["status"] == "pending"
 
 
+@pytest.mark.case("U8")
 def test_a_source_that_goes_before_it_was_copied_makes_the_file_pending_again(api, started):
     known = b"known bytes"
     ok(api.single("old", content=known))

@@ -68,8 +68,9 @@ def test_an_open_upload_is_left_open_until_it_expires(api, started, move_clock):
     assert ok(api.get())["file_count"] == 1
 
 
+@pytest.mark.case("U17")
 @pytest.mark.parametrize("kind", ["files", "archive"])
-def test_an_upload_not_completed_in_seven_days_expires_and_leaves_nothing(api, started, move_clock, kind):  # U17
+def test_an_upload_not_completed_in_seven_days_expires_and_leaves_nothing(api, started, move_clock, kind):
     ok(api.single("kept"))
     kept = objects()
     if kind == "files":
@@ -143,6 +144,7 @@ def test_a_worker_that_died_between_publication_and_tidying_up_is_finished(api, 
     assert again["files"][0]["status"] == "stored"
 
 
+@pytest.mark.case("U18")
 def test_one_row_that_fails_does_not_keep_the_others_from_being_looked_at(api, move_clock, monkeypatch):
     from registry.uploads import sweeping
 

@@ -6,6 +6,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from local.ports import Ports
 from local.servers import Stack
 from tests.conftest import forget_everything, set_environment
 from tests.integration.harness import Clock, Process, World
+from tests.integration.soundness import Soundness
 
 _PROJECT = Path(__file__).parent.parent.parent
 
@@ -63,13 +65,11 @@ def memory_dynamodb(stack: Stack) -> Iterator[str]:
         server.wait()
 
 
-@pytest.fixture
-def world(
-    stack: Stack, memory_dynamodb: str, monkeypatch: pytest.MonkeyPatch, started: Any, user_id: str
-) -> Iterator[World]:
-    """An empty registry."""
+@contextmanager
+def empty_table(stack: Stack, dynamodb: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty registry on the session's servers."""
     table = f"table-{secrets.token_hex(6)}"
-    environment = {**stack.environment(), "AWS_ENDPOINT_URL_DYNAMODB": memory_dynamodb, "REGISTRY_TABLE": table}
+    environment = {**stack.environment(), "AWS_ENDPOINT_URL_DYNAMODB": dynamodb, "REGISTRY_TABLE": table}
     environment["REGISTRY_INSTALLATION"] = "tests"  # one inbox for all the tables
     set_environment(monkeypatch, environment)
     from registry import records
@@ -80,6 +80,21 @@ def world(
     # So that the probe and the claim are not among the calls that tests count.
     copying.digest_method()
     inbox.claim()
-    yield World(user_id, started, Clock(monkeypatch), Process(monkeypatch, started))
+    yield
     records.Row.delete_table()
     forget_everything()
+
+
+@pytest.fixture
+def world(
+    stack: Stack, memory_dynamodb: str, monkeypatch: pytest.MonkeyPatch, started: Any, user_id: str
+) -> Iterator[World]:
+    """An empty registry."""
+    with empty_table(stack, memory_dynamodb, monkeypatch):
+        yield World(user_id, started, Clock(monkeypatch), Process(monkeypatch, started))
+
+
+@pytest.fixture
+def sound(world: World) -> Soundness:
+    """The world's closing check; a neighbour lives in it."""
+    return Soundness.of(world)

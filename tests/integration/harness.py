@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pytest
+from botocore.exceptions import ClientError, ConnectionClosedError
 from registry import naming
 from registry.auth import ANYBODY
 from registry.schemas.answers import Metadata
@@ -40,8 +41,29 @@ class DiedError(BaseException):
     """The process was killed here: no cleanup that makes a call gets any further."""
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong with the n-th call, or the n-th that writes: the process dies before it; the server refuses it,
+    however often it is tried; or does it, and the answer never comes."""
+
+    at: int
+    how: Literal["die", "refuse", "lose"] = "die"
+    writes: bool = False
+
+
+def refusal(operation: str) -> ClientError:
+    """How a server that is too busy says so, after botocore's last try."""
+    code, status = ("SlowDown", 503)
+    if operation in TABLE_CALLS:
+        code, status = ("ProvisionedThroughputExceededException", 400)
+    elif operation == "Invoke":
+        code, status = ("TooManyRequestsException", 429)
+    metadata = {"HTTPStatusCode": status, "HTTPHeaders": {}, "RetryAttempts": 4}
+    return ClientError({"Error": {"Code": code, "Message": "busy"}, "ResponseMetadata": metadata}, operation)  # type: ignore[typeddict-item]
+
+
 class Process:
-    """The calls that this process makes to S3, DynamoDB and Lambda; it dies at the n-th one that writes."""
+    """The calls that this process makes to S3, DynamoDB and Lambda; something goes wrong with the n-th one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, started: list[Any]) -> None:
         from botocore.client import BaseClient
@@ -49,10 +71,12 @@ class Process:
 
         self.operations: list[str] = []
         self.consumed = 0.0
-        self.writes = 0
+        self.calls = self.writes = 0
         self.dead = False
-        self._die_at: int | None = None
+        self.struck: str | None = None  # the call that the fault hit
+        self._fault: Fault | None = None
         self._watched = False
+        self._before: Callable[[str, dict[str, Any]], None] | None = None
         self._after_write: Callable[[], None] | None = None
         self._lock = threading.RLock()
         self._unwatched = threading.local()
@@ -61,36 +85,50 @@ class Process:
         def make_call(client: Any, operation: str, arguments: Any) -> Any:
             if not self._watched or getattr(self._unwatched, "yes", False):
                 return original(client, operation, arguments)
-            self._note(operation)
+            if (look := self._before) is not None:
+                look(operation, arguments)
+            lost = self._note(operation)
             if operation in TABLE_CALLS:
                 arguments = {"ReturnConsumedCapacity": "TOTAL", **arguments}
             answer = original(client, operation, arguments)
             self._count(answer)
             if self.dead:
                 raise DiedError(operation)
-            if operation in WRITES and (look := self._after_write) is not None:
+            if lost:
+                raise ConnectionClosedError(endpoint_url=operation)
+            if operation in WRITES and (after := self._after_write) is not None:
                 with self.unwatched():
-                    look()
+                    after()
             return answer
 
         def start(name: str, event: dict[str, Any]) -> None:
-            if self._watched:
-                self._note("Invoke")
+            lost = self._watched and self._note("Invoke")
             started.append((name, event))
+            if lost:
+                raise ConnectionClosedError(endpoint_url="Invoke")
 
         monkeypatch.setattr(BaseClient, "_make_api_call", make_call)
         monkeypatch.setattr(tasks, "start_function", start)
 
-    def _note(self, operation: str) -> None:
+    def _note(self, operation: str) -> bool:
+        """Counts a call; whether its answer is to be lost."""
         with self._lock:
             if self.dead:
                 raise DiedError(operation)
-            if operation in WRITES:
-                self.writes += 1
-                if self.writes == self._die_at:
+            self.calls += 1
+            self.writes += operation in WRITES
+            fault = self._fault
+            if fault is not None and self.struck is None and fault.at == (self.writes if fault.writes else self.calls):
+                self.struck = operation
+                if fault.how == "die":
                     self.dead = True
                     raise DiedError(operation)
+                if fault.how == "refuse":
+                    raise refusal(operation)
+                self.operations.append(operation)
+                return True
             self.operations.append(operation)
+            return False
 
     def _count(self, answer: Any) -> None:
         told = answer.get("ConsumedCapacity") if isinstance(answer, dict) else None
@@ -108,26 +146,62 @@ class Process:
             self._unwatched.yes = False
 
     @contextmanager
-    def watched(self, *, die_at: int | None = None, after_write: Callable[[], None] | None = None) -> Iterator[Process]:
-        """Counts the calls made inside; with `die_at`, every call from that write on fails, in all threads."""
-        self.operations, self.consumed, self.writes, self.dead = [], 0.0, 0, False
-        self._die_at, self._after_write, self._watched = die_at, after_write, True
+    def watched(
+        self,
+        *,
+        fault: Fault | None = None,
+        before: Callable[[str, dict[str, Any]], None] | None = None,
+        after_write: Callable[[], None] | None = None,
+    ) -> Iterator[Process]:
+        """Counts the calls made inside; `before` sees each. A process that has died makes no more, in any thread."""
+        self.operations, self.consumed, self.calls, self.writes = [], 0.0, 0, 0
+        self.dead, self.struck = False, None
+        self._fault, self._before, self._after_write, self._watched = fault, before, after_write, True
         try:
             yield self
         finally:
-            self._watched, self._die_at, self._after_write = False, None, None
+            self._watched, self._fault, self._before, self._after_write = False, None, None, None
 
-    def run_to_death(self, work: Callable[[], Any], at: int) -> bool:
-        """Runs until the n-th write; whether it died (False: it came to its end before)."""
-        with self.watched(die_at=at):
+    def run_to_fault(self, work: Callable[[], Any], fault: Fault) -> bool:
+        """Runs with a fault; whether it struck (False: the work came to its end before)."""
+        with self.watched(fault=fault):
             try:
                 work()
-            except DiedError:
-                assert self.dead
-            except BaseException:  # what an error handler made of it; the process is as dead
-                if not self.dead:
+            except BaseException:  # what the work, or an error handler, made of it
+                if self.struck is None:
                     raise
-            return self.dead
+            return self.struck is not None
+
+    def run_to_death(self, work: Callable[[], Any], at: int) -> bool:
+        """Runs until the n-th write; whether it died."""
+        return self.run_to_fault(work, Fault(at, writes=True))
+
+    def stall(self, work: Callable[[], T], operation: str, meanwhile: Callable[[], Any], *, key: str = "") -> T:
+        """Runs, but stops for as long as it takes others to act, right before it first makes this call (of this key).
+        What `meanwhile` raises is raised here too."""
+        stopped = threading.Event()
+        failures: list[BaseException] = []
+
+        def look(made: str, arguments: dict[str, Any]) -> None:
+            with self._lock:
+                if made != operation or not str(arguments.get("Key", "")).endswith(key) or stopped.is_set():
+                    return
+                stopped.set()
+            with self.unwatched():
+                try:
+                    meanwhile()
+                except BaseException as failure:
+                    failures.append(failure)
+                    raise
+
+        with self.watched(before=look):
+            try:
+                result = work()
+            finally:
+                if failures:
+                    raise failures[0]
+        assert stopped.is_set(), f"it made no {operation}: {self.count()}"
+        return result
 
     def interrupt(self, work: Callable[[], T], at: int, other: Callable[[], Any]) -> T | Exception:
         """Runs, and lets somebody else act right after the n-th write; the result, or the error."""
@@ -395,7 +469,8 @@ class World:
 
     def check_hints(self) -> None:
         """What is left of hints leads nowhere, and none is missing: lists show just the versions that are ready."""
-        ready = [row for (_, sk), row in self.rows().items() if sk.startswith("V#") and row["status"] == "ready"]
+        versions = [row for (_, sk), row in self.rows().items() if sk.startswith("V#")]
+        ready = [row for row in versions if row["status"] == "ready" and row["user_id"] == self.user_id]
         for active in (True, False):
             wanted = {(row["model_id"], row["version"]) for row in ready if row["active"] == active}
             listed = self.list(is_active=active)

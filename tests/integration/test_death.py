@@ -12,6 +12,8 @@ from registry.settings import get_settings
 
 from tests.integration.harness import MIB, World, make_zip
 
+pytestmark = pytest.mark.case("U12")
+
 FILES = {"weights/model.onnx": b"small model", "config.json": b"{}", "data.bin": os.urandom(5 * MIB + 7)}
 MEMBERS = {"a/model.onnx": b"stored", "a/readme.md": b"deflated " * 100, "a/big.bin": os.urandom(9 * MIB)}
 ARCHIVE = make_zip(MEMBERS, deflated=["a/readme.md"])

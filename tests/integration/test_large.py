@@ -72,6 +72,7 @@ def test_delete_of_5_000_files(world: World) -> None:
     delete_many(world, 5_000)
 
 
+@pytest.mark.case("U12")
 @pytest.mark.parametrize("n", [4, 20])
 def test_delete_that_dies_is_finished_by_the_sweep(world: World, n: int) -> None:
     publish_many(world, 250)
@@ -82,8 +83,9 @@ def test_delete_that_dies_is_finished_by_the_sweep(world: World, n: int) -> None
     check_gone(world)
 
 
+@pytest.mark.case("U18")
 def test_delete_where_the_store_fails_keeps_its_record(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """U18: an object that the store keeps is looked for again."""
+    """an object that the store keeps is looked for again."""
     from registry.storage import objects
 
     publish_many(world, 20)

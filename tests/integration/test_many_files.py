@@ -73,3 +73,19 @@ def test_the_longest_paths_fit_into_an_answer_of_lambda(world: World, call: Call
     for function in ("get_model", "list_files"):
         answer, _, _ = counted(world, call, function, **asked)
         assert len(json.dumps(answer, ensure_ascii=False).encode()) < LAMBDA_ANSWER * 3 // 4, function
+
+
+@pytest.mark.case("U23")
+def test_5_000_files_are_published_by_one_transaction_of_three_rows(world: World) -> None:
+    """Which rows hold the files was settled before: a transaction takes 100 at most."""
+    transactions = []
+
+    def look(operation: str, arguments: dict[str, Any]) -> None:
+        if operation == "TransactWriteItems":
+            transactions.append(len(arguments["TransactItems"]))
+
+    with world.process.watched(before=look):
+        publish(world, "many", 5_000)
+    start, publication = transactions
+    assert start <= 4
+    assert publication == 3

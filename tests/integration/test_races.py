@@ -27,6 +27,7 @@ def errors_of(results: list[Any]) -> list[Exception]:
     return [each for each in results if isinstance(each, Exception)]
 
 
+@pytest.mark.case("U14")
 @pytest.mark.parametrize("size", [100, 9 * MIB], ids=["small", "parts"])
 def test_one_of_20_publishers_wins(world: World, size: int) -> None:
     count = 20 if size < MIB else 6
@@ -44,6 +45,7 @@ def test_one_of_20_publishers_wins(world: World, size: int) -> None:
     world.check_clean()
 
 
+@pytest.mark.case("U14")
 def test_20_starts_of_one_version(world: World) -> None:
     results = at_once([lambda: world.start_files("raced", FILES) for _ in range(20)])
     lost = errors_of(results)
@@ -73,6 +75,7 @@ def test_starts_with_one_idempotency_key_are_one(world: World) -> None:
     assert len(uploads) == 2
 
 
+@pytest.mark.case("U14")
 def test_no_update_of_10_is_lost(world: World) -> None:
     world.upload_single("updated", b"x")
     changes: list[dict[str, Any]] = [
@@ -142,6 +145,7 @@ def test_concurrent_updates_stay_findable(world: World, turn: int) -> None:
     world.check_hints()
 
 
+@pytest.mark.case("U15")
 @after(last=20, some=4)
 def test_abort_between_any_two_writes_of_a_promotion(world: World, n: int) -> None:
     upload = world.start_files("aborted", FILES)
@@ -149,6 +153,7 @@ def test_abort_between_any_two_writes_of_a_promotion(world: World, n: int) -> No
     check_interrupted_by_abort(world, upload, event, FILES, n)
 
 
+@pytest.mark.case("U15")
 @after(last=20, some=4)
 def test_abort_between_any_two_writes_of_an_unpacking(world: World, n: int) -> None:
     archive = make_zip(FILES, deflated=["requirements.txt"])
@@ -213,6 +218,7 @@ def test_abort_races_publication(world: World, turn: int) -> None:
     check_one_outcome(world, upload, outcome, small)
 
 
+@pytest.mark.case("U10")
 def test_30_equal_events_publish_once(world: World) -> None:
     upload = world.start_files("doubled", FILES)
     event = world.put_files(upload, FILES)

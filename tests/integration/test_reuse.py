@@ -1,4 +1,4 @@
-"""A version's name used again: nothing of the earlier attempt gets into the later one (U16)."""
+"""A version's name used again: nothing of the earlier attempt gets into the later one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from registry import naming
 from registry.storage import objects
 
 from tests.integration.harness import World, event_of
+
+pytestmark = pytest.mark.case("U16")
 
 OLD = {"a.onnx": b"old a", "b.txt": b"old b"}
 NEW = {"a.onnx": b"new a", "c.txt": b"new c"}
@@ -118,8 +120,9 @@ def test_deleting_one_leaves_its_neighbours(world: World) -> None:
     world.check_clean()
 
 
+@pytest.mark.case("U9")
 def test_url_that_still_works_after_publication_changes_nothing(world: World) -> None:
-    """U9: the inbox may be written to until its URLs expire; what is published is a copy."""
+    """the inbox may be written to until its URLs expire; what is published is a copy."""
     from registry.auth import ANYBODY
     from registry.uploads import showing
 

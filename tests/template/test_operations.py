@@ -69,6 +69,7 @@ def test_browsers_may_read_the_gateways_errors_where_they_may_call_at_all(kind: 
     assert named[kind]["ResponseParameters"]["Headers"]["Access-Control-Allow-Origin"] == "'*'"
 
 
+@pytest.mark.case("U21")
 @pytest.mark.case("T6", "T9", "T10")
 def test_alarms_tell_whoever_is_named_and_by_default_nobody():
     topic = "arn:aws:sns:us-east-1:111122223333:ops"

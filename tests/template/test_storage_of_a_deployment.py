@@ -75,6 +75,7 @@ def test_browsers_reach_the_bucket_from_named_origins_and_by_default_from_none()
     assert set(rule["AllowedMethods"]) == {"GET", "HEAD", "PUT"}
 
 
+@pytest.mark.case("U20")
 def test_an_event_of_the_inbox_and_no_other_wakes_receive_upload():
     (told,) = properties("Bucket")["NotificationConfiguration"]["LambdaConfigurations"]
     assert told["Event"] == "s3:ObjectCreated:*"

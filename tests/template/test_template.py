@@ -137,6 +137,7 @@ def test_no_environment_holds_a_secret():
     }
 
 
+@pytest.mark.case("U21")
 @pytest.mark.case("T2", "T8", "T9")
 def test_an_event_is_tried_again_and_then_kept():
     for folder in ("receive_upload", "build_archive"):

@@ -36,9 +36,12 @@ def delete_model(
     rows = _choose(user_id, model_id, version, every=every)
     deadline = Deadline(get_settings().wait_seconds or None)
     due = time.time() + get_settings().recheck_seconds
-    works = [changing.begin_delete(row, due=due, for_good=purge) for row in rows]
-    unfinished = [work for work in works if work is not None and not finish_delete(work, deadline)]
-    gone = not unfinished
+    if not every:
+        changing.prepare_delete(rows[0])
+    # The oldest first, so that what is the newest of those that can be seen is known for that all the while.
+    works = [changing.begin_delete(row, due=due, for_good=purge) for row in reversed(rows)]
+    finished = [work is not None and finish_delete(work, deadline) for work in works]
+    gone = all(finished)  # not where somebody else is at it
     names = [row.version for row in rows]
     answer = Deleted(user_id=user_id, model_id=model_id, versions=names, status="deleted" if gone else "deleting")
     return answer, gone

@@ -36,6 +36,13 @@ def remember_files(row: VersionRow, stored: list[StoredFile]) -> None:
             records.update_if(manifest, [ManifestRow.files.set(packed)], ManifestRow.pk.exists())
 
 
+def prepare_delete(row: VersionRow) -> None:
+    """Before a version turns invisible: the hint for the one that will be the newest then, as the delete may take long
+    to come to it."""
+    if row.active:
+        publishing.prepare_latest(row)
+
+
 def begin_delete(row: VersionRow, *, due: float, for_good: bool = False) -> WorkRow | None:
     """The version turns invisible, and what is left to do is on record, also whether the objects' earlier versions go
     (`for_good`). None if it was no longer there."""

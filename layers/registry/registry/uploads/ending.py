@@ -61,6 +61,8 @@ def finish(upload: UploadRow, version: VersionRow, stored: list[StoredFile]) -> 
     that it is emptied once more when those have expired."""
     publishing.remember_digests(version, stored)
     if upload.kind == "form":
+        if any("-" in file.etag for file in stored):  # it went in parts, perhaps by the second multipart that was begun
+            multiparts.abort_prefix(version.prefix)
         drop_work(upload)
         return
     _empty_inbox(upload.user_id, upload.upload_id)

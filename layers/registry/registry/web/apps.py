@@ -41,6 +41,8 @@ STATUS_BY_ERROR: dict[type[RegistryError], int] = {
     UnavailableError: 503,
 }
 
+_OWN_TOKEN = re.compile("mk_[A-Za-z0-9_-]+")  # which somebody took for the id of one
+
 
 def create_app(
     routers: Sequence[APIRouter], *, title: str = "Modelkeep", docs: bool = False, authenticated: bool = False
@@ -203,7 +205,7 @@ class _Outermost:
 
         log = get_logger()
         facts: dict[str, Any] = {"request_id": request_id, "function": self._function}
-        facts |= {"method": scope["method"], "path": scope["path"][:500]}
+        facts |= {"method": scope["method"], "path": _OWN_TOKEN.sub("mk_…", scope["path"][:500])}
         try:
             with trace(self._function):
                 await self._app(scope, receive, note)
