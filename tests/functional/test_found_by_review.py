@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
+from pynamodb.exceptions import UpdateError
 from registry import exports, naming, records, search, versions
 from registry.auth import ANYBODY
 from registry.catalog import publishing, reading
 from registry.deadlines import Deadline
+from registry.errors import UnavailableError
 from registry.records import PostingRow, UploadRow, VersionRow
 from registry.schemas.direct import AddFiles
 from registry.schemas.starting import StartUpload
 from registry.storage import objects
-from registry.uploads import completing, starting, sweeping, waking, working
+from registry.uploads import completing, receiving, starting, sweeping, waking, working
 
 DAY = 86_400
 
@@ -108,3 +112,33 @@ def test_a_search_that_opens_more_lists_than_a_page_may_read_still_finds_all(
             break
     assert found == ["v3", "v2", "v1", "v0"]
     assert cursor is None
+
+
+@pytest.mark.parametrize("conflicts", [1, 100])
+def test_an_event_that_meets_a_transaction_on_its_upload_takes_no_bytes_away(
+    on_moto: None, monkeypatch: pytest.MonkeyPatch, conflicts: int
+) -> None:
+    upload = start({"a": b"1", "b": b"2"})
+    arrive(upload, {"a": b"1"})
+    update, refused = UploadRow.update, []
+
+    def conflict(row: UploadRow, actions: Any = (), **named: Any) -> Any:
+        if len(refused) < conflicts:
+            refused.append(row.pk)
+            raise UpdateError("conflict", cause=_conflict())
+        return update(row, actions=actions, **named)
+
+    key = naming.inbox_key("alice", upload.upload_id, 0)
+    event = {"Records": [{"s3": {"bucket": {"name": "modelkeep"}, "object": {"key": key}}}]}
+    with monkeypatch.context() as patch:
+        patch.setattr(UploadRow, "update", conflict)
+        with suppress(UnavailableError):  # then the event comes again
+            receiving.receive(event, Deadline(None))
+    assert refused
+    arrive(upload, {"b": b"2"}, first=1)
+    work(upload)
+    assert reading.get_version("alice", "m", "v1").file_count == 2
+
+
+def _conflict() -> ClientError:
+    return ClientError({"Error": {"Code": "TransactionConflictException", "Message": "ongoing"}}, "UpdateItem")

@@ -34,6 +34,18 @@ def test_a_grant_is_there_until_it_is_revoked_and_nothing_is_left_of_it(api):
     assert items() == before
 
 
+@pytest.mark.parametrize("model_id", ["self", "_user_instantiated", "attributes", "default", "as_dict", "a.b"])
+def test_a_model_may_be_called_as_an_argument_is(api, model_id):
+    for place in ("m/bob", f"{model_id}/bob", f"{model_id}/carol"):
+        ok(api.grant(place, "read", principal="alice"))
+    ok(api.single(model_id, principal="alice"))
+    for who in ("bob", "carol"):
+        assert ok(api.get(model_id, principal=who))["model_id"] == model_id
+        ok(api.revoke(f"{model_id}/{who}", principal="alice"))
+        refused(api.get(model_id, principal=who), 404)
+    assert ok(api.grants(principal="alice")) == [of("bob", "read", "m")]
+
+
 def test_a_grant_that_is_given_again_replaces_the_role_and_no_other(api):
     for place, role in (("bob", "read"), ("m/bob", "write"), ("m.2/bob", "admin"), ("m/@team", "read")):
         ok(api.grant(place, role, principal="alice"))

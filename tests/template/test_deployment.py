@@ -74,6 +74,8 @@ def test_one_stage_logs_is_throttled_and_says_no_more_than_it_should():
     assert "\n" not in line
     logged = json.loads(line)
     assert logged["status"] == "$context.status"
+    assert logged["function_request_id"] == "$context.integration.requestId"  # by which who called joins what was asked
+    assert "$context.path" not in logged.values()  # a token that was taken for an id would be in it
     allowed = {f"$context.authorizer.{name}" for name in ("principalId", "token_id", "status")}
     for value in logged.values():  # no query, no header, no claim; a token's id is no secret
         assert "query" not in value.lower() and "header" not in value.lower()

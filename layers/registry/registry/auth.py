@@ -93,7 +93,7 @@ def rights_of(principal: Principal, user_id: str) -> Rights:
     roles: dict[str, Role] = {}
     keys = [records.grant_key(user_id, grantee) for grantee in _grantees(principal)]
     for row in GrantRow.batch_get(keys, consistent_read=True):
-        for model_id, role in row.roles.as_dict().items():
+        for model_id, role in row.roles.items():
             if role in ROLES and ROLES.index(role) >= ROLES.index(roles.get(model_id, role)):
                 roles[model_id] = role
     everywhere = roles.pop(ALL_MODELS, None)

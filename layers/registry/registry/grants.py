@@ -54,7 +54,7 @@ def get_grant(*, principal: Principal, user_id: str, place: str) -> Grant:
     where = _Place.read(user_id, place)
     rights_of(principal, user_id).authorise("read", where.model_id, role="admin")
     row = GrantRow.find(*records.grant_key(user_id, where.grantee))
-    role = row.roles.as_dict().get(where.slot) if row is not None else None
+    role = row.roles.get(where.slot) if row is not None else None
     if role is None:
         raise where.missing()
     return Grant(user_id=user_id, model_id=where.model_id, grantee=where.grantee, role=role)
@@ -83,7 +83,7 @@ def _write(where: _Place, role: Role) -> None:
         if records.save_if(first, GrantRow.pk.does_not_exist()):
             return
         row = GrantRow.find(first.pk, first.sk)
-        if row is not None and where.slot not in row.roles.as_dict() and len(row.roles.as_dict()) >= MAX_GRANTS:
+        if row is not None and where.slot not in row.roles and len(row.roles) >= MAX_GRANTS:
             raise ConflictError(
                 f"{where.grantee!r} has {MAX_GRANTS} grants of user {where.user_id!r}: grant a role on all models "
                 "instead, or make a group",
@@ -150,7 +150,7 @@ def list_grants(
 def _grants_of(row: GrantRow, rights: Rights) -> list[Grant]:
     grants = [
         Grant(user_id=rights.user_id, model_id=slot if slot != ALL_MODELS else None, grantee=row.sk, role=role)
-        for slot, role in sorted(row.roles.as_dict().items())
+        for slot, role in sorted(row.roles.items())
     ]
     return [grant for grant in grants if rights.may("read", grant.model_id, role="admin")]
 

@@ -31,6 +31,7 @@ import json
 from typing import Any, TypeVar
 
 from pynamodb.attributes import (
+    Attribute,
     BooleanAttribute,
     JSONAttribute,
     MapAttribute,
@@ -39,6 +40,7 @@ from pynamodb.attributes import (
     UnicodeAttribute,
 )
 from pynamodb.connection.table import TableConnection
+from pynamodb.constants import MAP, STRING
 from pynamodb.expressions.condition import Condition as Condition
 from pynamodb.models import Model
 
@@ -62,6 +64,20 @@ class JsonAttribute(JSONAttribute):
     def serialize(self, value: Any) -> str | None:
         """The text, or None for none."""
         return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+class TextsAttribute(Attribute[dict[str, str]]):
+    """Texts by any name. A MapAttribute hands its names on as arguments, which some clash with (`self`)."""
+
+    attr_type = MAP
+
+    def serialize(self, value: dict[str, str]) -> dict[str, Any]:
+        """As DynamoDB has it."""
+        return {name: {STRING: text} for name, text in value.items()}
+
+    def deserialize(self, value: dict[str, Any]) -> dict[str, str]:
+        """The inverse."""
+        return {name: text[STRING] for name, text in value.items()}
 
 
 class Row(Model):
@@ -219,7 +235,7 @@ class ProgressRow(Row):
 class GrantRow(Row):
     """What somebody may do in a user's namespace: `roles` by model id, or ALL_MODELS."""
 
-    roles: Any = MapAttribute(default=dict)  # type: ignore[no-untyped-call]
+    roles: Any = TextsAttribute(default=dict)
 
 
 class OpenRow(Row):
