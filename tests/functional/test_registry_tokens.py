@@ -103,6 +103,7 @@ def test_a_token_is_shown_once_and_kept_as_its_hash_alone(front: Front, caplog: 
     dump = json.dumps(sorted(items().items()), default=str)
     assert body["token_id"] in dump
     said = "".join(str(vars(record)) for record in caplog.records)
+    assert {"token_made", "token_revoked"} <= {record.message for record in caplog.records}
     for place in (dump, said, str(listed)):
         assert token not in place and token[3:] not in place
 

@@ -74,6 +74,7 @@ def create_token(*, principal: Principal, asked: CreateToken) -> NewToken:
         if not free:
             raise ConflictError(f"You have {MAX_TOKENS} tokens: revoke one first", code="too_many_tokens")
         if _take(principal.id, sk := secrets.choice(free), places.get(sk), row):
+            get_logger().info("token_made", user_id=principal.id, token_id=row.token_id, scope=row.scope)
             return NewToken(**_show(row).model_dump(), token=token)
     raise UnavailableError("many tokens are made at once: try again", code="busy")
 
@@ -98,6 +99,7 @@ def revoke_token(*, principal: Principal, token_id: str) -> RevokedToken:
             raise NotFoundError("You have no token of this id", code="token_not_found")
         gone = Transaction().delete(place, TokenPlaceRow.token_id == token_id).delete(TokenRow(place.token_pk, "#"))
         if gone.commit():
+            get_logger().info("token_revoked", user_id=principal.id, token_id=token_id)
             return RevokedToken(token_id=token_id)
     raise UnavailableError("the token is busy: try again", code="busy")
 
