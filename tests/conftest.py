@@ -16,7 +16,6 @@ import moto  # before boto3 is used, so that no client escapes it
 import boto3  # isort: skip
 import botocore.session
 import pytest
-from hypothesis import HealthCheck, settings
 from moto.core.serialize import BaseJSONSerializer
 
 from local import minio
@@ -36,14 +35,14 @@ SETTINGS = {
 }
 
 
-# How long an example takes tells how busy the machine is, and nothing of what is tested.
-settings.register_profile("modelkeep", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("modelkeep")
-
-
 def pytest_configure() -> None:
     """A shell has what it starts in the background ignore Ctrl-C, and so would the commands that tests press it for."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    from hypothesis import HealthCheck, settings  # here, as the benchmarks import this module and have no hypothesis
+
+    # How long an example takes tells how busy the machine is, and nothing of what is tested.
+    settings.register_profile("modelkeep", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("modelkeep")
     # Each session of botocore's, of which most tests make two, would read the same megabytes of JSON.
     botocore.session.create_loader = cache(botocore.session.create_loader)
     hasten_moto()
