@@ -122,6 +122,9 @@ def on_moto(monkeypatch: pytest.MonkeyPatch, started: Started) -> Iterator[None]
     forget_everything()
 
 
+SHARED = {"REGISTRY_INSTALLATION": "tests"}  # of all tables on the session's stores, as each has one inbox
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """SeaweedFS and DynamoDB Local, without the app; shared by the session, so use a `user_id` of your own."""
@@ -133,7 +136,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture
 def on_servers(stack: Stack, monkeypatch: pytest.MonkeyPatch, started: Started) -> Iterator[Stack]:
     """The registry on the embedded servers, in this process, with `make run`'s limits (none)."""
-    set_environment(monkeypatch, stack.environment())
+    set_environment(monkeypatch, stack.environment() | SHARED)
     from registry import records
 
     records.create_table()
@@ -155,7 +158,7 @@ def minio_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture
 def on_minio(minio_stack: Stack, monkeypatch: pytest.MonkeyPatch, started: Started) -> Iterator[Stack]:
     """The registry on MinIO and DynamoDB Local, in this process, with `make run`'s limits (none)."""
-    set_environment(monkeypatch, minio_stack.environment())
+    set_environment(monkeypatch, minio_stack.environment() | SHARED)
     from registry import records
 
     records.create_table()

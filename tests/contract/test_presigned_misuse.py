@@ -4,16 +4,16 @@ store that checks signatures. Whatever else is tried changes nothing."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
 import requests
-from registry import downloads, naming
+from registry import downloads
 from registry.auth import ANYBODY
 from registry.deadlines import Deadline
 from registry.schemas.starting import StartUpload
-from registry.storage import claiming, objects, presigning
+from registry.storage import objects, presigning
 from registry.storage.client import base64_of_hex, bucket, s3
 from registry.storage.objects import CONTENT_TYPE
 from registry.uploads import showing, starting, waking, working
@@ -170,18 +170,8 @@ def test_headers_of_ones_own_give_nothing_away(real_store: str, prefix: str, mis
         assert objects.find_object(f"{prefix}a") is None
 
 
-@pytest.fixture
-def unclaimed(real_store: str) -> Iterator[None]:
-    """Other tests on the same store claim its inbox by another name."""
-    yield
-    objects.delete_object(naming.claim_key())
-    claiming.claim_inbox.cache_clear()
-
-
 @pytest.mark.case("A12", "A14")
-def test_what_came_as_a_page_is_published_and_downloaded_as_bytes(
-    real_store: str, user_id: str, unclaimed: None
-) -> None:
+def test_what_came_as_a_page_is_published_and_downloaded_as_bytes(real_store: str, user_id: str) -> None:
     """The type of what is sent is not signed, as clients send what they like; none of it survives."""
     page = b"<script>alert(1)</script>"
     files: Any = [{"path": "page.html", "size": len(page), "sha256": sha256(page)}]

@@ -21,7 +21,7 @@ _ID = re.compile(r"[A-Za-z0-9._@|+-]{1,128}")
 
 # Refusals (by code) of requests that are as the description says: what decides is what there is already, or bytes that
 # are read, or a rule about several values at once. Every other 400 to such a request is a fault of the description.
-_STATE = {"upload_incomplete", "several_versions", "no_such_file", "no_such_part", "not_multipart"}
+_STATE = {"upload_incomplete", "several_versions", "no_such_file", "no_such_part", "not_multipart", "bad_expires_at"}
 _READ = re.compile("archive_[a-z_]+|path_[a-z_]+|bad_cursor")  # a ZIP, a path, a cursor
 _TOGETHER = {"many_primary", "version_or_all", "long_query"}
 # The same of free JSON and texts, whose bounds count bytes, tags that differ and digits.

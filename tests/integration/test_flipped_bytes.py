@@ -28,7 +28,6 @@ def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, user_i
 
     stack = request.getfixturevalue(FIXTURES[request.param])
     monkeypatch.setenv("REGISTRY_TABLE", f"table-{user_id}")
-    monkeypatch.setenv("REGISTRY_INSTALLATION", "modelkeep")
     get_settings.cache_clear()
     records.reset_connection()
     records.create_table()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from registry.schemas.strict import Strict
 from registry.schemas.values import Name
@@ -22,7 +22,16 @@ def _check_time(text: str) -> str:
     return text
 
 
-Time = Annotated[str, StringConstraints(max_length=40), AfterValidator(_check_time)]
+Time = Annotated[
+    str,
+    StringConstraints(max_length=40),
+    AfterValidator(_check_time),
+    Field(json_schema_extra={"format": "date-time"}),
+]
+
+
+# As `naming.check_model_pattern` has it, which says what is wrong; here it is for the API's description alone.
+Models = Annotated[str, Field(json_schema_extra={"pattern": r"^[A-Za-z0-9._*-]{1,128}$"})]
 
 
 class CreateToken(Strict):
@@ -30,7 +39,7 @@ class CreateToken(Strict):
 
     name: Name
     scope: Literal["read", "write"] = "read"
-    models: str | None = None
+    models: Models | None = None
     expires_at: Time | None = None
 
 
