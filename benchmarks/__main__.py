@@ -140,7 +140,7 @@ def main() -> None:
         elif kept_as(benchmark, options).exists():
             found.append(json.loads(kept_as(benchmark, options).read_text()))
         else:
-            left_out.append(f"`{benchmark.module}`, which has not been run.")
+            left_out.append(f"`{kept_as(benchmark, options).stem}`, which has not been run.")
     found[-1]["versions"] |= common_versions()
     with tempfile.TemporaryDirectory() as temporary:
         into = chosen.into or (Path(temporary) if chosen.sizes == "tiny" else FOLDER)
