@@ -27,23 +27,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, TypeVar
 
 from pynamodb.attributes import (
-    Attribute,
     BooleanAttribute,
-    JSONAttribute,
     MapAttribute,
     NumberAttribute,
     NumberSetAttribute,
     UnicodeAttribute,
 )
 from pynamodb.connection.table import TableConnection
-from pynamodb.constants import MAP, STRING
 from pynamodb.expressions.condition import Condition as Condition
 from pynamodb.models import Model
 
+from registry.records.attributes import JsonAttribute, TextsAttribute
 from registry.settings import get_settings
 
 R = TypeVar("R", bound="Row")
@@ -56,28 +53,6 @@ class _TableName:
 
     def __get__(self, instance: object, owner: type) -> str:
         return get_settings().table
-
-
-class JsonAttribute(JSONAttribute):
-    """JSON as UTF-8: as long in the row as its bounds say."""
-
-    def serialize(self, value: Any) -> str | None:
-        """The text, or None for none."""
-        return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-class TextsAttribute(Attribute[dict[str, str]]):
-    """Texts by any name. A MapAttribute hands its names on as arguments, which some clash with (`self`)."""
-
-    attr_type = MAP
-
-    def serialize(self, value: dict[str, str]) -> dict[str, Any]:
-        """As DynamoDB has it."""
-        return {name: {STRING: text} for name, text in value.items()}
-
-    def deserialize(self, value: dict[str, Any]) -> dict[str, str]:
-        """The inverse."""
-        return {name: text[STRING] for name, text in value.items()}
 
 
 class Row(Model):
