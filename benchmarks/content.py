@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zipfile
 import zlib
 from pathlib import Path
@@ -55,7 +56,9 @@ def write_folder(folder: Path, count: int, size: int) -> Path:
 
 def write_archive(path: Path, *, size: int, members: int, deflated: bool) -> Path:
     """A ZIP of so many members of weights, `size` bytes in all when unpacked."""
-    piece = weights(min(_PIECE, size // members))
+    each = size // members
+    pieces = next(count for count in itertools.count(-(-each // _PIECE)) if each % count == 0)
+    piece = weights(each // pieces)  # of one size, as it is deflated once
     pressed = b""
     if deflated:
         compressor = zlib.compressobj(6, zlib.DEFLATED, -15)
@@ -66,9 +69,9 @@ def write_archive(path: Path, *, size: int, members: int, deflated: bool) -> Pat
         for number in range(members):
             info = zipfile.ZipInfo(f"weights/{number // 500:03d}/{number:05d}.bin")
             info.compress_type = kind
-            with archive.open(info, "w", force_zip64=size // members > 2**31) as member:
+            with archive.open(info, "w", force_zip64=each > 2**31) as member:
                 if deflated:
                     member._compressor = _Repeated(pressed)  # type: ignore[attr-defined]
-                for _ in range(size // members // len(piece)):
+                for _ in range(pieces):
                     member.write(piece)
     return path

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from modelkeep import connections
+from modelkeep.errors import UnreachableError
 
 from tests.end_to_end.client import PART, file_sha256, write_pattern
 from tests.end_to_end.conftest import s3_client
@@ -242,3 +244,30 @@ def test_nobody_there_is_said_in_time(rig: Rig) -> None:
     assert ended.status == 7, ended
     assert "can't be reached" in ended.err
     assert "doctor" in ended.err
+
+
+def test_who_waits_long_is_told_now_and_then_what_for(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    now = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(connections, "_told", [-1e9])
+
+    def ask() -> None:
+        raise UnreachableError("models.example.com can't be reached")
+
+    with pytest.raises(UnreachableError):
+        connections.patiently(ask, seconds=2)
+    assert caplog.messages == []
+    with pytest.raises(UnreachableError):
+        connections.patiently(ask, seconds=300)
+    assert set(caplog.messages) == {"models.example.com can't be reached; still trying"}
+    assert 300 / (30 + 20) - 1 <= len(caplog.messages) <= 300 / 30 + 1
+
+
+def test_a_command_that_waits_says_so(rig: Rig) -> None:
+    for options in ([], ["--quiet"]):
+        later = Answer(lambda each: each.host != rig.proxy.store, 503, headers={"Retry-After": "4"}, times=1)
+        rig.proxy.troubles.append(later)
+        ended = rig.run("ls", rig.user_id, *options)
+        assert (ended.status, later.left) == (0, 0), ended
+        assert ended.err.count("still trying") == (0 if options else 1), ended

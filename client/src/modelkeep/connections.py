@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
+import time
 import urllib.request
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -18,6 +20,9 @@ TIMEOUT = urllib3.Timeout(connect=10, read=60)  # seconds; the registry's longes
 # What may go wrong on the way; each means: no whole answer came.
 FAULTS = (urllib3.exceptions.HTTPError, OSError)
 _NOT_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+_SILENT, _AGAIN = 3.0, 30.0  # seconds: so long nobody is told that a server does not answer, and so often after that
+_told = [-_AGAIN]  # when, by any thread
+_log = logging.getLogger("modelkeep")
 _T = TypeVar("_T")
 
 
@@ -139,7 +144,7 @@ def unreachable(url: str, error: BaseException) -> UnreachableError:
 
 def patiently(do: Callable[[], _T], *, seconds: float, retry: Callable[[BaseException], bool] | None = None) -> _T:
     """Do it again while the server can't or does not answer, with growing, random pauses of at most 20 s or as long as
-    the server asks, for so many seconds; then its last error."""
+    the server asks, for so many seconds; then its last error. What it waits for is logged, as a warning."""
     jitter = tenacity.wait_random_exponential(multiplier=0.5, max=20)
 
     def wait(state: tenacity.RetryCallState) -> float:
@@ -151,5 +156,14 @@ def patiently(do: Callable[[], _T], *, seconds: float, retry: Callable[[BaseExce
         stop=tenacity.stop_before_delay(seconds),
         wait=wait,
         retry=tenacity.retry_if_exception(retry or (lambda error: isinstance(error, UnavailableError))),
+        before_sleep=_tell,
         reraise=True,
     )(do)
+
+
+def _tell(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    silent = (state.seconds_since_start or 0.0) + (state.next_action.sleep if state.next_action else 0.0)
+    if silent >= _SILENT and time.monotonic() - _told[0] >= _AGAIN:
+        _told[0] = time.monotonic()
+        _log.warning("%s; still trying", getattr(error, "detail", error))

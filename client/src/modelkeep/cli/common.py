@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,7 +44,9 @@ class Shared:
         """The registry; its connections are closed when the command ends."""
         from modelkeep.client import Client
 
-        return click.get_current_context().with_resource(Client(self.url))
+        context = click.get_current_context()
+        context.with_resource(_noting(self.out))
+        return context.with_resource(Client(self.url))
 
     def registry(self) -> tuple[Config, str]:
         """The configuration, and the URL that a client would take."""
@@ -50,6 +54,18 @@ class Shared:
 
         config = Config()
         return config, check_url(self.url) if self.url else config.url()
+
+
+@contextlib.contextmanager
+def _noting(out: Output) -> Iterator[None]:
+    """What the client warns of is said on stderr."""
+    handler = logging.Handler()
+    handler.emit = lambda record: out.note(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("modelkeep").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("modelkeep").removeHandler(handler)
 
 
 pass_shared = click.make_pass_decorator(Shared, ensure=True)
