@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import threading
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,7 +17,7 @@ import requests
 from botocore.exceptions import ClientError
 from registry import settings
 from registry.errors import UnavailableError
-from registry.storage import copying, multiparts, objects, presigning
+from registry.storage import copying, multiparts, objects, presigning, writing
 from registry.storage import parts as parts_module
 from registry.storage.client import (
     ChecksumError,
@@ -252,14 +254,47 @@ def test_writer_that_is_not_finished_writes_nothing(store: str, prefix: str) -> 
     assert open_multiparts(prefix) == []
 
 
+def test_writers_share_their_room(store: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many write at once, no more than that is on its way."""
+    room = writing.Room(2 * _PART)
+    monkeypatch.setattr(writing, "_ROOM", room)
+    put, most, lock = writing.put_part, [0, 0], threading.Lock()
+
+    def counted(*arguments: Any) -> Any:
+        with lock:
+            most[0] += 1
+            most[1] = max(most)
+        try:
+            return put(*arguments)
+        finally:
+            with lock:
+                most[0] -= 1
+
+    monkeypatch.setattr(writing, "put_part", counted)
+
+    def write(number: int) -> None:
+        with ObjectWriter(f"{prefix}{number}", 4 * _PART) as writer:
+            for _ in range(4):
+                writer.write(bytes(_PART))
+            writer.finish()
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, range(3)))
+    assert {each.size for each in objects.list_objects(prefix)} == {4 * _PART}
+    assert 1 <= most[1] <= 2
+    room.enter(2 * _PART)
+
+
 def test_writer_whose_part_is_refused_leaves_nothing(store: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: Any) -> Any:
         raise ClientError({"Error": {"Code": "SlowDown"}}, "UploadPart")
 
     monkeypatch.setattr(s3(), "upload_part", refuse)
+    monkeypatch.setattr(writing, "_ROOM", room := writing.Room(_PART))
     with pytest.raises(ClientError), ObjectWriter(f"{prefix}a", 3 * _PART) as writer:
         writer.write(bytes(3 * _PART))
         writer.finish()
+    room.enter(_PART)  # what failed, or was never sent, takes none of the others' room
     assert objects.find_object(f"{prefix}a") is None
     assert open_multiparts(prefix) == []
 

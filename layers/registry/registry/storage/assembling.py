@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count, pairwise
 from typing import TypeAlias
 
 from botocore.exceptions import ClientError
-from isal import isal_zlib
 
 from registry.settings import MIB
 from registry.storage import copying, multiparts, objects
-from registry.storage.client import base64_of_crc, bucket, cannot, crc_of_base64, s3
+from registry.storage.client import cannot, crc_of_base64
 from registry.storage.multiparts import StoredPart
 from registry.storage.objects import StoredObject
+from registry.storage.writing import Room, put_part
 
 _AT_ONCE = 16
 _IN_FLIGHT_BYTES = 32 * MIB  # of parts that are sent; while one is put together it is there twice
@@ -103,7 +102,7 @@ class _Work:
         self._key = key
         self._multipart = multipart
         self._stop = stop
-        self._room = _Room(_IN_FLIGHT_BYTES)
+        self._room = Room(_IN_FLIGHT_BYTES)
         # Of this attempt alone: one that has lost its lease takes nothing from under its successor.
         self._place = f"{scratch_prefix(key)}{secrets.token_hex(8)}/"
         self._names = count()
@@ -132,7 +131,7 @@ class _Work:
     def _make(self, key: str, multipart: str, number: int, part: Part) -> StoredPart:
         if isinstance(part, Sent):
             with self._room.take(part.size):
-                return _send(key, multipart, number, part.read())
+                return put_part(key, multipart, number, part.read())
         if isinstance(part, Copied):
             return _copy(key, multipart, number, part)
         source = self._make_object(part)
@@ -154,14 +153,6 @@ class _Work:
             raise
 
 
-def _send(key: str, multipart: str, number: int, body: bytes) -> StoredPart:
-    crc = base64_of_crc(isal_zlib.crc32(body))
-    answer = s3().upload_part(
-        Bucket=bucket(), Key=key, UploadId=multipart, PartNumber=number, Body=body, ChecksumCRC32=crc
-    )
-    return StoredPart(number, len(body), answer["ETag"].strip('"'), {"ChecksumCRC32": crc})
-
-
 def _copy(key: str, multipart: str, number: int, part: Copied) -> StoredPart:
     try:
         return multiparts.copy_part(part.source, key, multipart, number, offset=part.offset, length=part.size)
@@ -169,28 +160,6 @@ def _copy(key: str, multipart: str, number: int, part: Copied) -> StoredPart:
         if not cannot(error):
             raise
         raise RangeCopyMissingError(key) from error
-
-
-class _Room:
-    """So many bytes at once; one who wants more than there is has it alone."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._free = size
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def take(self, size: int) -> Iterator[None]:
-        size = min(size, self._size)
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= size)
-            self._free -= size
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += size
-                self._changed.notify_all()
 
 
 def crcs_of(sources: Sequence[StoredObject], scratch: str) -> list[list[tuple[int, int]]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from io import BytesIO
 from types import TracebackType
 
@@ -14,7 +17,41 @@ from registry.storage.client import base64_of_crc, bucket, s3
 from registry.storage.multiparts import StoredPart
 
 _SMALLEST_PART = 8 * MIB
-_IN_FLIGHT_BYTES = 16 * MIB
+_IN_FLIGHT_BYTES = 16 * MIB  # of one object's parts
+
+
+class Room:
+    """So many bytes at once, for any thread; one who wants more than there is has it alone."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._free = size
+        self._changed = threading.Condition()
+
+    def enter(self, size: int) -> None:
+        """Waits until there is room for so much."""
+        size = min(size, self._size)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= size)
+            self._free -= size
+
+    def leave(self, size: int) -> None:
+        """The inverse of `enter`."""
+        with self._changed:
+            self._free += min(size, self._size)
+            self._changed.notify_all()
+
+    @contextmanager
+    def take(self, size: int) -> Iterator[None]:
+        """Room for the time of a `with`."""
+        self.enter(size)
+        try:
+            yield
+        finally:
+            self.leave(size)
+
+
+_ROOM = Room(24 * MIB)  # for the parts of all objects that this process writes
 
 
 class ObjectWriter:
@@ -66,7 +103,11 @@ class ObjectWriter:
             self._pool = ThreadPoolExecutor(max(1, min(4, _IN_FLIGHT_BYTES // self._part_bytes)))
         self._collect(max(1, _IN_FLIGHT_BYTES // self._part_bytes) - 1)
         self._number += 1
-        self._in_flight.append(self._pool.submit(_put_part, self._key, self._multipart, self._number, body))
+        size = len(body)
+        _ROOM.enter(size)
+        future = self._pool.submit(put_part, self._key, self._multipart, self._number, body)
+        future.add_done_callback(lambda _: _ROOM.leave(size))  # of one that is cancelled too
+        self._in_flight.append(future)
 
     def _collect(self, left: int) -> None:
         while len(self._in_flight) > left:
@@ -81,7 +122,8 @@ class ObjectWriter:
             multiparts.abort_multipart(self._key, self._multipart)
 
 
-def _put_part(key: str, multipart: str, number: int, body: bytes) -> StoredPart:
+def put_part(key: str, multipart: str, number: int, body: bytes) -> StoredPart:
+    """Sends a part, which the store holds against its CRC-32."""
     crc = base64_of_crc(isal_zlib.crc32(body))
     answer = s3().upload_part(
         Bucket=bucket(), Key=key, UploadId=multipart, PartNumber=number, Body=body, ChecksumCRC32=crc
