@@ -34,7 +34,7 @@ class Store(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Store
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
         self.server.asked.append({name: values[0] for name, values in form.items()})
         number = len(self.server.asked)

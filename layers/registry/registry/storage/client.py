@@ -95,11 +95,7 @@ class _InboxWriter:
         inbox = f"arn:aws:s3:::{bucket()}/{get_settings().inbox_prefix}*"
         may = {"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": [inbox]}
         where = s3().meta
-        sts: Any = boto3.client(
-            "sts",  # type: ignore[call-overload]  # has no stubs here
-            endpoint_url=where.endpoint_url,
-            region_name=where.region_name,
-        )
+        sts: Any = boto3.client("sts", endpoint_url=where.endpoint_url, region_name=where.region_name)
         answer = sts.assume_role(
             RoleArn="arn:aws:iam::000000000000:role/inbox",  # the API wants one; MinIO gives the caller's own rights
             RoleSessionName="inbox",
@@ -112,7 +108,7 @@ class _InboxWriter:
 _inbox_writer = _InboxWriter()
 
 
-def _make_client(endpoint: str, **credentials: str) -> S3Client:
+def _make_client(endpoint: str, **credentials: Any) -> S3Client:
     import boto3
     from botocore.config import Config
 
