@@ -32,13 +32,14 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from benchmarks import filling, metadata, results
+from benchmarks.contending import Processor
 from benchmarks.measuring import machine
 from benchmarks.mlflow_peer import mlflow_server, versions
 from benchmarks.results import OURS, Result
-from tests.end_to_end.running import running
+from tests.end_to_end.running import Server, running
 
 SIZES = {"tiny": (300,), "small": (1_000,), "full": (1_000, 12_000)}
-ROUNDS, CALLS = {"tiny": 2, "small": 5, "full": 7}, {"tiny": 2, "small": 10, "full": 10}
+ROUNDS, CALLS = {"tiny": 2, "small": 5, "full": 5}, {"tiny": 2, "small": 10, "full": 10}
 GOAL = 2.0
 THEIRS = "MLflow"
 FILL = """
@@ -187,6 +188,18 @@ def measure(sides: dict[str, dict[int, Side]], page: int, rounds: int, calls: in
     return found
 
 
+def processor_time(side: Side, page: int, server: Server, calls: int) -> list[list[object]]:
+    """Milliseconds that each process takes for a request of ours, on average, by use."""
+    rows: list[list[object]] = []
+    for name, use in our_uses(side, page).items():
+        processor = Processor(server)
+        for number in range(calls):
+            use(1_000_000 + number)  # versions that `measure` has not made
+        taken = processor.taken()
+        rows.append([name, *(1_000 * taken.get(process, 0.0) / calls for process in ("registry", "table", "store"))])
+    return rows
+
+
 def run(sizes: str, python: str | None) -> Result:
     """The whole benchmark; without MLflow only ours."""
     counts, page = SIZES[sizes], 100 if min(SIZES[sizes]) >= 1_000 else 20
@@ -212,9 +225,12 @@ def run(sizes: str, python: str | None) -> Result:
                 theirs = Side(environment["MLFLOW_TRACKING_URI"], "", names)
                 sides.setdefault(THEIRS, {})[size] = theirs
         found = measure(sides, page, ROUNDS[sizes], CALLS[sizes])
+        spent = processor_time(sides[OURS][counts[-1]], page, server, 5 * CALLS[sizes])
     if python:
         result.versions = {"MLflow": versions(python)}
     report(result, counts, found)
+    title = f"Where the time of ours goes at {counts[-1]:,} versions: processor time of a request, ms"
+    result.table(title, ["", "the registry", "DynamoDB Local", "the store"], spent)
     return result
 
 

@@ -1,9 +1,9 @@
 """Files from this machine to the store and back: the client against MLflow's and curl.
 
-All send to one store, that of `make run`, in one run, taking turns; the first round is not counted. MLflow's tracking
-server (one worker, sqlite) hands out `s3://` places and its client talks to the store itself (`--no-serve-artifacts`):
-by default all bytes would go through its server, which is slower. curl sends plain PUTs to, and gets from, presigned
-URLs: no digest, no parts, what the store can do (one connection for one file, eight for many).
+All send to one store, that of `make run`, in one run, taking turns; the very first round is not counted. MLflow's
+tracking server (one worker, sqlite) hands out `s3://` places and its client talks to the store itself
+(`--no-serve-artifacts`): by default all bytes would go through its server, which is slower. curl sends plain PUTs to,
+and gets from, presigned URLs: no digest, no parts, what the store can do (one connection for one file, eight for many).
 
 In the numbers: the process from start to end (interpreter and imports too) and, where a Python API is timed, the call
 alone; processor time and largest resident size of that process, as the kernel tells. `push` and `pull` begin with an
@@ -57,20 +57,24 @@ class Rounds:
     processor: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
-def transfers(bench: Bench, source: Source, rounds: int, mlflow: Peer | None) -> Rounds:
-    """The source up and down by each, taking turns."""
+def transfers(bench: Bench, source: Source, rounds: int, mlflow: Peer | None, *, first: bool) -> Rounds:
+    """The source up and down by each, taking turns. Of the `first` source our commands beside our calls, and one round
+    more, that is not counted: nothing is warm before."""
     names = {key: name for key, name in _NAMES.items() if mlflow is not None or "mlflow" not in key}
+    names = {key: name for key, name in names.items() if first or key not in ("push", "pull")}
     found, warm = (Rounds({key: Measured(name) for key, name in names.items()}) for _ in range(2))
-    uncounted = 1 if rounds > 1 else 0
+    uncounted = 1 if rounds > 1 and first else 0
     with modelkeep.Client(bench.server.url, config=_config(bench.fresh("home"))) as client:
         for number in range(rounds + uncounted):
             into = found if number >= uncounted else warm
             seen = into.seen
             bench.curl_up(seen["curl up"], source)
-            bench.push(seen["push"], source, f"pushed:r{number}", bench.fresh("home"))
-            bench.pull(seen["pull"], source, f"pushed:r{number}")
             bench.curl_down(seen["curl down"], source)
-            bench.clean(client, f"pushed:r{number}")
+            bench.clean(client)
+            if first:
+                bench.push(seen["push"], source, f"pushed:r{number}", bench.fresh("home"))
+                bench.pull(seen["pull"], source, f"pushed:r{number}")
+                bench.clean(client, f"pushed:r{number}")
             if mlflow is not None:
                 place = bench.mlflow_up(seen["mlflow up"], source, *mlflow)
                 bench.mlflow_down(seen["mlflow down"], source, place, *mlflow)
@@ -123,8 +127,9 @@ def killed(bench: Bench, source: Source) -> tuple[int, int]:
 def report(result: Result, what: str, slug: str, source: Source, found: Rounds, *, goals: bool) -> None:
     """The tables, charts and goals of one source."""
     seen, rows = found.seen, []
+    push, pull = ("push", "pull") if "push" in seen else ("push sdk", "pull sdk")
     for key, each in seen.items():
-        ours = seen["pull" if "pull" in key or "down" in key else "push"]
+        ours = seen[pull if "pull" in key or "down" in key else push]
         wall = each.median("wall")
         rows.append(
             [
@@ -138,11 +143,11 @@ def report(result: Result, what: str, slug: str, source: Source, found: Rounds, 
                 f"{max(each.mib):.0f}",
             ]
         )
-    columns = ["", "process, s", "from, to", "the call alone, s", "MB/s", "x our command's time", "CPU s", "peak MiB"]
+    columns = ["", "process, s", "from, to", "the call alone, s", "MB/s", "x our time", "CPU s", "peak MiB"]
     result.table(f"{what}, up and down", columns, rows)
     for way, title, keys in (
-        ("up", "to the registry", ("push", "mlflow up", "curl up")),
-        ("down", "from the registry", ("pull", "mlflow down", "curl down")),
+        ("up", "to the registry", (push, "mlflow up", "curl up")),
+        ("down", "from the registry", (pull, "mlflow down", "curl down")),
     ):
         labels = (f"{OURS}, verified", "MLflow", "curl alone")
         bars = {
@@ -212,12 +217,12 @@ def main() -> None:
         many = Source.of(content.write_folder(folder / "many", count, 100_000))
         with running(folder, "--store", chosen.store) as server:
             bench = Bench(server, folder)
-            sources = [(f"{size / 1e6:.0f} MB", "one", one, True), (f"{count:,} files of 100 kB", "many", many, False)]
+            sources = [(f"{size / 1e6:.0f} MB", "one", one), (f"{count:,} files of 100 kB", "many", many)]
             with _mlflow(chosen.mlflow, bench, result) as peer:
-                for what, slug, source, goals in sources:
+                for what, slug, source in sources:
                     taking_part = None if chosen.sizes == "tiny" and source is many else peer  # it starts for seconds
-                    found = transfers(bench, source, rounds, taking_part)
-                    report(result, what, f"{slug}-{chosen.store}", source, found, goals=goals)
+                    found = transfers(bench, source, rounds, taking_part, first=source is one)
+                    report(result, what, f"{slug}-{chosen.store}", source, found, goals=source is one)
             report_resuming(result, one, again(bench, one, rounds), killed(bench, one))
     result.write(chosen.json)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from pynamodb.exceptions import PutError, PynamoDBException, TransactWriteError, UpdateError
 from registry import records
+from registry.errors import UnavailableError
 from registry.records import ModelRow, OpenRow, PostingRow, Row, Transaction, UploadRow, VersionRow
 from registry.records.writing import condition_failed
 from registry.settings import get_settings
@@ -252,6 +256,42 @@ def test_which_errors_are_failed_conditions(user_id: str) -> None:
     with pytest.raises(TransactWriteError) as mixed:
         both._write._commit()
     assert not condition_failed(mixed.value), "a row that never fits is no lost race"
+
+
+@pytest.mark.parametrize("verb", ["save", "update", "delete"])
+def test_a_transaction_on_the_row_is_waited_for(user_id: str, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    """It is no refusal: who is told of one draws conclusions from what the row says."""
+    there = PostingRow.pk.exists()
+    writes: dict[str, Callable[[], bool]] = {
+        "save": lambda: records.save_if(word(user_id, token="2"), there),
+        "update": lambda: records.update_if(word(user_id), [PostingRow.token.set("2")], there),
+        "delete": lambda: records.delete_if(word(user_id), there),
+    }
+    word(user_id).save()
+    write, conflicts = getattr(PostingRow, verb), itertools.count()
+    monkeypatch.setattr("registry.records.writing._PAUSE_SECONDS", 0)
+
+    def conflict(up_to: int) -> Callable[..., Any]:
+        def meet(row: PostingRow, *given: Any, **named: Any) -> Any:
+            if next(conflicts) < up_to:
+                cause = ClientError({"Error": {"Code": "TransactionConflictException", "Message": "ongoing"}}, verb)
+                raise PynamoDBException("conflict", cause)
+            return write(row, *given, **named)
+
+        return meet
+
+    monkeypatch.setattr(PostingRow, verb, conflict(1_000))
+    with pytest.raises(UnavailableError):
+        writes[verb]()
+    found = PostingRow.find(f"P#{user_id}", "word")
+    assert found is not None
+    assert found.token == "1"
+    conflicts = itertools.count()
+    monkeypatch.setattr(PostingRow, verb, conflict(2))
+    assert writes[verb]()
+    found = PostingRow.find(f"P#{user_id}", "word")
+    assert next(conflicts) == 3
+    assert (found is None) if verb == "delete" else (found is not None and found.token == "2")
 
 
 def test_row_keeps_what_it_is_given(user_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -11,52 +12,57 @@ from pynamodb.expressions.condition import Condition, size
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
+from registry.errors import UnavailableError
 from registry.records.rows import Row
 
 T = TypeVar("T")
 V = TypeVar("V")
+_CONFLICT = "TransactionConflictException"
+_TRIES, _PAUSE_SECONDS = 7, 0.01  # the pauses double: 1.3 s in all
 
 
 def condition_failed(error: PynamoDBException) -> bool:
-    """Whether a write was refused by its condition, or lost against another transaction on the same rows."""
+    """Whether a write was refused by its condition, or a transaction lost against another one on the same rows."""
     code = error.cause_response_code
     if code == "TransactionCanceledException" and isinstance(error, TransactWriteError):
         reasons = {reason.code for reason in error.cancellation_reasons if reason is not None}
         return bool(reasons) and reasons <= {"None", "ConditionalCheckFailed", "TransactionConflict"}
-    return code in ("ConditionalCheckFailedException", "TransactionConflictException")
+    return code == "ConditionalCheckFailedException"
 
 
 def save_if(row: Row, condition: Condition) -> bool:
-    """Writes a row if the condition holds; False if it does not."""
-    try:
-        row.save(condition=condition)
-    except PynamoDBException as error:
-        if condition_failed(error):
-            return False
-        raise
-    return True
+    """Writes a row if the condition holds; False if it does not. UnavailableError if transactions held the row at every
+    try."""
+    return _write_if(lambda: row.save(condition=condition))
 
 
 def update_if(row: Row, actions: Sequence[Action], condition: Condition) -> bool:
-    """Changes a row, and this object with it, if the condition holds; False if it does not."""
-    try:
-        row.update(actions=list(actions), condition=condition)
-    except PynamoDBException as error:
-        if condition_failed(error):
-            return False
-        raise
-    return True
+    """Changes a row, and this object with it, if the condition holds; False if it does not. UnavailableError if
+    transactions held the row at every try."""
+    return _write_if(lambda: row.update(actions=list(actions), condition=condition))
 
 
 def delete_if(row: Row, condition: Condition) -> bool:
-    """Deletes a row if the condition holds; False if it does not."""
-    try:
-        row.delete(condition=condition)
-    except PynamoDBException as error:
-        if condition_failed(error):
-            return False
-        raise
-    return True
+    """Deletes a row if the condition holds; False if it does not. UnavailableError if transactions held the row at
+    every try."""
+    return _write_if(lambda: row.delete(condition=condition))
+
+
+def _write_if(write: Callable[[], object]) -> bool:
+    """A transaction that holds the row is no refusal, as it may come to nothing: the write is tried again, which AWS's
+    SDK does not do for a single row."""
+    for number in range(_TRIES):
+        try:
+            write()
+        except PynamoDBException as error:
+            if error.cause_response_code != _CONFLICT:
+                if condition_failed(error):
+                    return False
+                raise
+            time.sleep(_PAUSE_SECONDS * 2**number)
+        else:
+            return True
+    raise UnavailableError("many change this at once: try again", code="busy")
 
 
 def fewer_than(count: int, attribute: Any) -> Condition:

@@ -4,6 +4,7 @@ those functions need that read requests or write answers."""
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, Literal
 
 Framework = Literal["pytorch", "tensorflow", "sklearn", "onnx", "keras", "huggingface", "other"]
@@ -53,12 +54,14 @@ class Fields:
     @classmethod
     def load(cls, stored: dict[str, Any]) -> Fields:
         """As a row holds them. What this release does not know, a newer one wrote before it was rolled back."""
-        return cls(**{name: value for name, value in stored.items() if name in cls.names()})
+        known = cls.names()
+        return cls(**{name: value for name, value in stored.items() if name in known})
 
     @classmethod
-    def names(cls) -> set[str]:
+    @cache  # `fields` is slow, and a page of 100 versions asks for all of them 200 times
+    def names(cls) -> frozenset[str]:
         """Of every field."""
-        return {field.name for field in fields(cls)}
+        return frozenset(field.name for field in fields(cls))
 
     def dump(self) -> dict[str, Any]:
         """The inverse of `load`: what is known, and nothing else."""

@@ -48,7 +48,7 @@ def new_upload(
         kind=kind,
         status="uploading",
         prefix="",
-        fields=fields.model_dump(include=Fields.names(), exclude_none=True),
+        fields=fields.model_dump(include=set(Fields.names()), exclude_none=True),
         created=records.now_text(),
         expires_at=int(now) + get_settings().upload_expires_seconds,
         expires=int(now) + get_settings().upload_expires_seconds + _KEEP_SECONDS,

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from registry import records, tasks
-from registry.errors import UnavailableError
 from registry.records import UploadRow
 from registry.uploads.leases import OPEN
-
-_TRIES = 8
 
 
 def wake(upload_id: str, *, user_id: str | None = None) -> UploadRow | None:
@@ -16,14 +13,7 @@ def wake(upload_id: str, *, user_id: str | None = None) -> UploadRow | None:
     row, condition = UploadRow(f"A#{upload_id}", "#"), UploadRow.status.is_in(*OPEN)
     if user_id is not None:
         condition &= UploadRow.user_id == user_id
-    for _ in range(_TRIES):
-        if records.update_if(row, [UploadRow.wake.add(1)], condition):
-            return row
-        # A transaction that holds the row is a conflict, not a refusal; and may come to nothing.
-        now = UploadRow.find(row.pk)
-        if now is None or now.status not in OPEN or user_id not in (None, now.user_id):
-            return None
-    raise UnavailableError("the upload is busy: try again", code="busy")
+    return row if records.update_if(row, [UploadRow.wake.add(1)], condition) else None
 
 
 def start_worker(upload_id: str) -> None:
