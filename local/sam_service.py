@@ -106,9 +106,9 @@ class SamService:
         reaches them, and where clients do."""
         ports, ours = self.stack.ports, self.stack.data.credentials()
         stack = self.stack.environment()
-        kept = ("REGISTRY_BUCKET", "REGISTRY_TABLE", "REGISTRY_AUTHENTICATION", "REGISTRY_LEASE_SECONDS")
+        kept = ("BUCKET", "TABLE", "AUTHENTICATION", "PUT_CREDENTIALS", "LEASE_SECONDS", "RECHECK_SECONDS")
         return {
-            **{name: stack[name] for name in (*kept, "REGISTRY_RECHECK_SECONDS", "REGISTRY_UNPACK_SHARES")},
+            **{f"REGISTRY_{name}": stack[f"REGISTRY_{name}"] for name in (*kept, "UNPACK_SHARES")},
             "REGISTRY_FUNCTIONS_PREFIX": "",
             "REGISTRY_FUNCTIONS_QUALIFIER": "",
             "REGISTRY_INSTALLATION": "",

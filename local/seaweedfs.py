@@ -24,6 +24,7 @@ class SeaweedFS:
     name = "seaweedfs"
     folder = "s3"
     digests_by = "reading"  # it takes twice as long to copy with a digest (docs/stores.md)
+    put_credentials = "own"
 
     def __init__(self, data: DataFolder, ports: Ports) -> None:
         self._data = data

@@ -153,6 +153,7 @@ class Stack:
             "REGISTRY_INLINE_LIMIT_BYTES": "0",
             "REGISTRY_WAIT_SECONDS": "0",
             "REGISTRY_DIGESTS_BY": self.store.digests_by,
+            "REGISTRY_PUT_CREDENTIALS": self.store.put_credentials,
             # One process works here: a lease is only in the way after a crash, and a restart goes on within a minute.
             "REGISTRY_LEASE_SECONDS": "20",
             "REGISTRY_RECHECK_SECONDS": "15",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from registry.settings import get_settings
+from registry.storage import objects
 
 FIXTURES = {"moto": "on_moto", "seaweedfs": "on_servers", "minio": "on_minio"}
 
@@ -28,3 +30,12 @@ def real_store(request: pytest.FixtureRequest) -> Iterator[str]:
 def prefix(user_id: str) -> str:
     """A place of one's own in the bucket."""
     return f"models/{user_id}/"
+
+
+@pytest.fixture
+def inbox(real_store: str, user_id: str) -> Iterator[str]:
+    """The same where clients write: presigned PUTs lead nowhere else."""
+    del real_store
+    prefix = f"{get_settings().inbox_prefix}{user_id}/"
+    yield prefix
+    objects.delete_prefix(prefix)  # whoever claims the inbox later must find it empty

@@ -614,9 +614,9 @@ def send(url: str, data: bytes, headers: dict[str, str], method: str = "PUT") ->
 
 @pytest.mark.parametrize("digest", [False, True])
 @pytest.mark.parametrize("name", ["a.bin", *KEYS[:5]])
-def test_presigned_put(real_store: str, prefix: str, name: str, digest: bool) -> None:
+def test_presigned_put(real_store: str, inbox: str, name: str, digest: bool) -> None:
     data = b"some bytes"
-    key = prefix + name
+    key = inbox + name
     url, headers = presigning.presign_put(key, size=len(data), sha256=sha256(data) if digest else None)
     assert set(headers) == ({"x-amz-checksum-sha256"} if digest else set())
     assert send(url, data, headers).status_code == 200
@@ -626,8 +626,8 @@ def test_presigned_put(real_store: str, prefix: str, name: str, digest: bool) ->
 
 @pytest.mark.case("U6")
 @pytest.mark.case("A11", "A13")
-def test_presigned_put_is_for_these_bytes_alone(real_store: str, prefix: str) -> None:
-    data, key = b"some bytes", f"{prefix}a"
+def test_presigned_put_is_for_these_bytes_alone(real_store: str, inbox: str) -> None:
+    data, key = b"some bytes", f"{inbox}a"
     url, headers = presigning.presign_put(key, size=len(data), sha256=sha256(data))
     assert send(url, data + b"!", headers).status_code == 403, "one byte more"
     assert send(url, data[:-1], headers).status_code == 403, "one byte less"
@@ -643,34 +643,34 @@ def test_presigned_put_is_for_these_bytes_alone(real_store: str, prefix: str) ->
     if real_store != "minio":  # which knows no ACLs and passes over this one
         answer = send(url, data, {**headers, "x-amz-acl": "public-read"})
         assert answer.status_code in (403, 400), "a header of one's own"
-    assert list(objects.list_objects(prefix)) == []
+    assert list(objects.list_objects(inbox)) == []
 
 
 @pytest.mark.case("U6")
-def test_presigned_put_of_unknown_digest_is_for_its_size(real_store: str, prefix: str) -> None:
-    url, headers = presigning.presign_put(f"{prefix}a", size=4, sha256=None)
+def test_presigned_put_of_unknown_digest_is_for_its_size(real_store: str, inbox: str) -> None:
+    url, headers = presigning.presign_put(f"{inbox}a", size=4, sha256=None)
     assert headers == {}
     assert send(url, b"12345", headers).status_code == 403
     assert send(url, b"123", headers).status_code == 403
-    assert objects.find_object(f"{prefix}a") is None
+    assert objects.find_object(f"{inbox}a") is None
     assert send(url, b"1234", headers).status_code == 200
 
 
-def test_presigned_put_of_nothing(real_store: str, prefix: str) -> None:
-    url, headers = presigning.presign_put(f"{prefix}a", size=0, sha256=sha256(b""))
+def test_presigned_put_of_nothing(real_store: str, inbox: str) -> None:
+    url, headers = presigning.presign_put(f"{inbox}a", size=0, sha256=sha256(b""))
     assert send(url, b"", {**headers, "Content-Length": "0"}).status_code == 200
-    found = objects.find_object(f"{prefix}a")
+    found = objects.find_object(f"{inbox}a")
     assert found is not None
     assert found.size == 0
 
 
 @pytest.mark.case("A11")
-def test_presigned_url_expires(real_store: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(f"{prefix}a", b"old")
+def test_presigned_url_expires(real_store: str, inbox: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(f"{inbox}a", b"old")
     monkeypatch.setenv("REGISTRY_URL_EXPIRES_SECONDS", "1")
     settings.get_settings.cache_clear()
-    url, headers = presigning.presign_put(f"{prefix}a", size=3, sha256=None)
-    read = presigning.presign_get(f"{prefix}a", disposition="attachment")
+    url, headers = presigning.presign_put(f"{inbox}a", size=3, sha256=None)
+    read = presigning.presign_get(f"{inbox}a", disposition="attachment")
     assert parse_qs(urlsplit(url).query)["X-Amz-Expires"] == ["1"]
     time.sleep(2.2)
     assert send(url, b"new", headers).status_code == 403
@@ -678,13 +678,13 @@ def test_presigned_url_expires(real_store: str, prefix: str, monkeypatch: pytest
     longer = url.replace("X-Amz-Expires=1&", "X-Amz-Expires=3600&")
     assert longer != url
     assert send(longer, b"new", headers).status_code == 403
-    assert objects.read_range(f"{prefix}a", 0, 3) == b"old"
+    assert objects.read_range(f"{inbox}a", 0, 3) == b"old"
 
 
-def test_presigned_url_hides_and_limits(real_store: str, prefix: str) -> None:
+def test_presigned_url_hides_and_limits(real_store: str, inbox: str) -> None:
     for url in (
-        presigning.presign_put(f"{prefix}a", size=3, sha256=None)[0],
-        presigning.presign_get(f"{prefix}a", disposition="attachment"),
+        presigning.presign_put(f"{inbox}a", size=3, sha256=None)[0],
+        presigning.presign_get(f"{inbox}a", disposition="attachment"),
     ):
         query = parse_qs(urlsplit(url).query)
         assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
@@ -693,8 +693,8 @@ def test_presigned_url_hides_and_limits(real_store: str, prefix: str) -> None:
 
 @pytest.mark.case("A11", "A13")
 @pytest.mark.parametrize("digest", [False, True])
-def test_presigned_part(real_store: str, prefix: str, digest: bool) -> None:
-    key, data = f"{prefix}a", os.urandom(5 * MIB)
+def test_presigned_part(real_store: str, inbox: str, digest: bool) -> None:
+    key, data = f"{inbox}a", os.urandom(5 * MIB)
     listed = digest and multiparts.lists_digests()
     multipart = multiparts.create_multipart(key, checksum="SHA256" if listed else None)
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from local import sam_cli
+from local import engine, sam_cli
 from local.compose import ComposeStack
 from local.data_folder import DataFolderInUseError
 from local.engine import Relay
@@ -22,6 +22,7 @@ from local.http_server import HttpServer
 from local.invoking import FunctionNotFoundError
 from local.ports import LOOPBACK, Ports
 from local.sam_cli import StartLambda, logical_id
+from local.sam_service import SamService
 from local.servers import Stack
 from tests.template.loading import ROOT, load_template
 
@@ -101,6 +102,12 @@ def test_the_variables_reach_every_function(tmp_path: Path) -> None:
     assert written["A"]["Properties"]["Environment"]["Variables"] == {"OLD": "1", "NEW": "2"}
     assert written["B"]["Properties"]["Environment"]["Variables"] == {"NEW": "2"}
     assert written["Bucket"] == built["Resources"]["Bucket"]
+
+
+def test_functions_sign_puts_as_minio_wants_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "host_of_containers", lambda: "host.example")
+    service = SamService(tmp_path, ports=Ports.free(), stores="native")
+    assert service.variables()["REGISTRY_PUT_CREDENTIALS"] == "inbox"
 
 
 @pytest.mark.skipif(not hasattr(socket, "SO_DOMAIN"), reason="the relay is for Linux")

@@ -21,6 +21,7 @@ JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
 SECRETS = [
     "http://127.0.0.1:8001/modelkeep/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=0a1b2c",
     "x-amz-credential=AKIA%2F20261126",
+    "k?X-Amz-Security-Token=FwoGZXIvYXdz",
     "AWS4-HMAC-SHA256 Credential=AKIA/20261126, SignedHeaders=host, Signature=0a1b",
     "Authorization: Bearer 0123456789abcdef",
     JWT,

@@ -51,6 +51,13 @@ def test_who_tells_digests_is_one_of_two_words(value):
         read_settings({**LEAST, "REGISTRY_DIGESTS_BY": value})
 
 
+@pytest.mark.parametrize("value", ["sts", "Own", ""])
+def test_whose_credentials_sign_puts_is_one_of_two_words(value):
+    assert read_settings(LEAST).put_credentials == "own", "AWS needs no other"
+    with pytest.raises(SettingsError, match="REGISTRY_PUT_CREDENTIALS"):
+        read_settings({**LEAST, "REGISTRY_PUT_CREDENTIALS": value})
+
+
 @pytest.mark.parametrize("name", ["REGISTRY_INBOX_PREFIX", "REGISTRY_ARCHIVES_PREFIX"])
 @pytest.mark.parametrize("value", ["", "no-slash", "/a/", "models/", "models/inbox/"])
 def test_a_prefix_that_would_meet_the_models_is_named(name, value):

@@ -63,6 +63,9 @@ class Settings:
     archives_prefix: str = "modelkeep/archives/"
     # Presigned URLs carry the host that they are signed for: where clients reach S3, if not where functions do.
     public_s3_endpoint: str = ""
+    # Whose credentials sign PUT URLs. "own": the function's. "inbox": temporary ones, of the store's own STS, that may
+    # write the inbox and do nothing else. For MinIO, which obeys headers that were not signed: docs/stores.md.
+    put_credentials: str = "own"
     # Lambda takes 6 MB a request, base64 makes 4/3 of it, and the form around the file wants some: 4 MiB. 0: no limit.
     request_limit_bytes: int = 4 * MIB
     # The same limit holds for answers; larger ones are redirected to S3. 0: all bytes are answered here.
@@ -145,6 +148,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         raise SettingsError(f"REGISTRY_AUTHENTICATION must be 'authorizer' or 'off', not {settings.authentication!r}")
     if settings.digests_by not in ("store", "reading"):
         raise SettingsError(f"REGISTRY_DIGESTS_BY must be 'store' or 'reading', not {settings.digests_by!r}")
+    if settings.put_credentials not in ("own", "inbox"):
+        raise SettingsError(f"REGISTRY_PUT_CREDENTIALS must be 'own' or 'inbox', not {settings.put_credentials!r}")
     for name in ("inbox_prefix", "archives_prefix"):
         prefix = getattr(settings, name)
         if not prefix.endswith("/") or prefix.startswith(("/", settings.models_prefix)):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
+import time
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import ClientError
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 CONNECTIONS = 32
 # A server-side copy of 5 GiB answers when it is done.
 _READ_TIMEOUT_SECONDS = 300
+_CREDENTIALS_SECONDS = 12 * 3600
+_CREDENTIALS_LEFT_SECONDS = 2 * 3600  # at least: a URL lives for an hour, and ends with the credentials that signed it
 _MISSING = ("404", "NoSuchKey", "NotFound")
 _CHANGED = ("412", "PreconditionFailed")
 
@@ -54,7 +59,56 @@ def presigner() -> S3Client:
     return _make_client(endpoint) if endpoint else s3()
 
 
-def _make_client(endpoint: str) -> S3Client:
+def put_presigner() -> S3Client:
+    """The same for PUTs, by the credentials that `put_credentials` says."""
+    return presigner() if get_settings().put_credentials == "own" else _inbox_writer.client()
+
+
+class _InboxWriter:
+    """Signs with temporary credentials that may write the inbox and do nothing else, so that whatever a PUT is made to
+    do beside that, the store refuses. Asked for once in some hours, by one thread."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        self._client: S3Client | None = None
+        self._ends = 0.0
+
+    def client(self) -> S3Client:
+        with self._lock:
+            if self._client is None or self._ends - time.time() < _CREDENTIALS_LEFT_SECONDS:
+                given = self._ask()
+                self._ends = given["Expiration"].timestamp()
+                self._client = _make_client(
+                    get_settings().public_s3_endpoint,
+                    aws_access_key_id=given["AccessKeyId"],
+                    aws_secret_access_key=given["SecretAccessKey"],
+                    aws_session_token=given["SessionToken"],
+                )
+            return self._client
+
+    def _ask(self) -> dict[str, Any]:
+        import boto3
+
+        inbox = f"arn:aws:s3:::{bucket()}/{get_settings().inbox_prefix}*"
+        may = {"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": [inbox]}
+        where = s3().meta
+        sts: Any = boto3.client("sts", endpoint_url=where.endpoint_url, region_name=where.region_name)
+        answer = sts.assume_role(
+            RoleArn="arn:aws:iam::000000000000:role/inbox",  # the API wants one; MinIO gives the caller's own rights
+            RoleSessionName="inbox",
+            Policy=json.dumps({"Version": "2012-10-17", "Statement": [may]}),  # less all but these
+            DurationSeconds=_CREDENTIALS_SECONDS,
+        )
+        return answer["Credentials"]  # type: ignore[no-any-return]
+
+
+_inbox_writer = _InboxWriter()
+
+
+def _make_client(endpoint: str, **credentials: Any) -> S3Client:
     import boto3
     from botocore.config import Config
 
@@ -69,7 +123,7 @@ def _make_client(endpoint: str) -> S3Client:
         connect_timeout=5,
         read_timeout=_READ_TIMEOUT_SECONDS,
     )
-    return boto3.client("s3", config=config, endpoint_url=endpoint or None)
+    return boto3.client("s3", config=config, endpoint_url=endpoint or None, **credentials)
 
 
 def _addressing_style(endpoint: str) -> Literal["auto", "virtual"]:
@@ -83,6 +137,7 @@ def forget_clients() -> None:
     """For tests that change servers."""
     s3.cache_clear()
     presigner.cache_clear()
+    _inbox_writer.forget()
 
 
 def bucket() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from registry.settings import get_settings
-from registry.storage.client import base64_of_hex, bucket, encryption, presigner
+from registry.storage.client import base64_of_hex, bucket, encryption, presigner, put_presigner
 from registry.storage.objects import CONTENT_TYPE
 
 # Of a part nothing is said: the multipart was begun with it.
@@ -31,7 +31,7 @@ def _presign(method: str, parameters: dict[str, Any], sha256: str | None) -> tup
     headers: dict[str, str] = {}
     if sha256 is not None:
         headers["x-amz-checksum-sha256"] = parameters["ChecksumSHA256"] = base64_of_hex(sha256)
-    url = presigner().generate_presigned_url(
+    url = put_presigner().generate_presigned_url(
         method, Params={"Bucket": bucket(), **parameters}, ExpiresIn=get_settings().url_expires_seconds
     )
     return url, headers
