@@ -32,7 +32,13 @@ _IDS: dict[str, Json] = {
     "upload_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     "version": _named(_MODEL, "latest"),
 }
-_PATH_IDS = {**_IDS, "user_id": _named(_USER, first=_USER.replace("_", ""))}
+# `naming.check_grantee`: a user, or @ and a group; before it, a model and a slash.
+_GRANT = f"^((?![.]{{1,2}}/)[{_MODEL}]{{1,128}}/)?(@[{_USER}]{{1,128}}|(?!({'|'.join(_NO_USER)}|[.]{{1,2}})$)"
+_PATH_IDS = {
+    **_IDS,
+    "user_id": _named(_USER, first=_USER.replace("_", "")),
+    "grant": {"type": "string", "pattern": f"{_GRANT}[A-Za-z0-9.|+-][{_USER}]{{0,127}})$"},
+}
 _MAY_BE_EMPTY = {"type": "string", "pattern": "^[A-Za-z0-9._-]{0,128}$"}  # which is as if it were not sent
 _QUERIES: dict[str, Json] = {
     "version": _MAY_BE_EMPTY,
