@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Thread
 from typing import Any
 
@@ -39,3 +40,19 @@ def test_an_error_does_not_wait_for_what_others_copy(monkeypatch: pytest.MonkeyP
         failing.join()
     assert all(other.result() for other in others)
     assert copied == []
+
+
+def test_before_each_copy_it_is_told_how_long_the_longest_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, told, pool = [0.0], [], ThreadPoolExecutor(1)
+
+    def copy_part(source: StoredObject, key: str, multipart: str, number: int, **_: Any) -> int:
+        now[0] += [0, 3, 5, 2][number]
+        return number
+
+    monkeypatch.setattr(multiparts, "copy_part", copy_part)
+    monkeypatch.setattr(parts.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(parts, "_copiers", lambda: pool)
+    source = StoredObject("source", 3 * parts.PART_BYTES, "etag")
+    with parts.copies(source, "key", "multipart", 0, source.size, check=told.append) as started:
+        assert parts.collect(started) == [1, 2, 3]
+    assert told == [0, 3, 5]

@@ -20,7 +20,7 @@ class Deadline:
 
     def __init__(self, seconds: float | None, *, grace: float | None = None, whole: float | None = None) -> None:
         self._end = None if seconds is None else time.monotonic() + seconds
-        self._grace = grace
+        self._over = None if self._end is None or grace is None else self._end + grace
         self.whole = whole
 
     @property
@@ -36,9 +36,13 @@ class Deadline:
     @property
     def grace_left(self) -> float | None:
         """What is left for what is under way, in seconds; None: as long as it takes."""
-        if self._end is None or self._grace is None:
-            return None
-        return max(0.0, self._end + self._grace - time.monotonic())
+        return None if self._over is None else max(0.0, self._over - time.monotonic())
+
+    def stop_unless_fits(self, seconds: float) -> None:
+        """Makes it time to stop if what takes so long, and would begin now, could not end within the grace."""
+        left = self.grace_left
+        if self._end is not None and left is not None and seconds > left:
+            self._end = min(self._end, time.monotonic())
 
     @property
     def over(self) -> bool:

@@ -141,7 +141,10 @@ def _copy_and_read(
     check: Callable[[], None],
 ) -> Copied:
     """The store copies while the same bytes are read here; it makes an object of the copy only if they are right."""
-    with new_multipart(key) as multipart, copies(source, key, multipart, offset, length, check=check) as started:
+    with (
+        new_multipart(key) as multipart,
+        copies(source, key, multipart, offset, length, check=lambda _: check()) as started,
+    ):
         digest, crc = hash_object(source, offset, length, check=check)
         parts = collect(started)
         if crc32 is not None and crc != crc32:
@@ -155,7 +158,7 @@ def _copy_checked_range(
 ) -> Copied:
     with (
         new_multipart(key, checksum="CRC32", whole=True) as multipart,
-        copies(source, key, multipart, offset, length, check=check) as started,
+        copies(source, key, multipart, offset, length, check=lambda _: check()) as started,
     ):
         digest = _digest_in_store(source, offset, length)
         etag = multiparts.complete_multipart(key, multipart, collect(started), crc32=crc32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -42,16 +43,20 @@ def copies(
     length: int,
     *,
     skip: Container[int] = (),
-    check: Callable[[], None] = lambda: None,
+    check: Callable[[float], None] = lambda longest: None,
 ) -> Iterator[list[Future[StoredPart]]]:
     """Copies in parts, side by side, but those to `skip`. None is under way any more when this ends, so that the
-    multipart may be aborted."""
+    multipart may be aborted. Before each, `check` is told how many seconds the longest has taken until now."""
     plan = multiparts.plan_parts(length, smallest=PART_BYTES)
+    longest = 0.0
 
     def copy(number: int) -> StoredPart:
-        check()
-        begin = offset + (number - 1) * plan.part_bytes
-        return multiparts.copy_part(source, key, multipart, number, offset=begin, length=plan.length(number))
+        nonlocal longest
+        check(longest)
+        began, begin = time.monotonic(), offset + (number - 1) * plan.part_bytes
+        part = multiparts.copy_part(source, key, multipart, number, offset=begin, length=plan.length(number))
+        longest = max(longest, time.monotonic() - began)
+        return part
 
     started = [_copiers().submit(copy, number) for number in range(1, plan.count + 1) if number not in skip]
     try:

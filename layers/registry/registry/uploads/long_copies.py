@@ -97,8 +97,9 @@ def copy(
     multipart = progress.begun
     assert multipart is not None
 
-    def look() -> None:
+    def look(longest: float) -> None:
         lease.check()
+        deadline.stop_unless_fits(longest)  # a function that is ended with copies under way has copied for nothing
         if deadline.passed:
             raise OutOfTimeError
 
