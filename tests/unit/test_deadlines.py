@@ -38,7 +38,8 @@ def test_what_would_not_end_in_time_is_not_begun(now: list[float]) -> None:
     assert deadline.grace_left == 6, "what is under way has the time that it had"
 
 
-@pytest.mark.parametrize("deadline", [Deadline(None), Deadline(10)])
-def test_without_an_end_or_a_grace_everything_fits(deadline: Deadline) -> None:
+@pytest.mark.parametrize("seconds", [None, 10])
+def test_without_an_end_or_a_grace_everything_fits(now: list[float], seconds: float | None) -> None:
+    deadline = Deadline(seconds)
     deadline.stop_unless_fits(1e9)
     assert not deadline.passed
