@@ -79,9 +79,7 @@ def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool
             return False  # `If-Match` names another state
         return response.status_code != 400 or not _is_foreseen(response.json())
     if isinstance(failure, AcceptedNegativeData):
-        # Some cases it takes for wrong that it has made, and calls, valid.
-        called_valid = "Invalid component: positive test case" in failure.message
-        return not called_valid and not (case.media_type == "multipart/form-data" and _is_valid(case))
+        return not (case.media_type == "multipart/form-data" and _is_valid(case))
     if isinstance(failure, UseAfterFree):
         # An upload that was aborted can be looked at, and says so; of a model, another version may be there.
         aborted = '"status":"aborted"' in response.text
