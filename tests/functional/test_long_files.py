@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.functional.kit import BUCKET, deliver, event_of, items, multiparts, objects, ok
+from tests.lives import lives_of
 
 MIB = 1024 * 1024
 SIZE = 70 * MIB
@@ -28,18 +29,7 @@ def looks(monkeypatch):
     monkeypatch.setattr(parts, "PART_BYTES", 10 * MIB)
 
     def begin(count: int) -> None:
-        class Life:
-            seconds_left, whole, over = 0.0, 1.0, False
-
-            def __init__(self, seconds: float | None, **_: Any) -> None:
-                self.left = count
-
-            @property
-            def passed(self) -> bool:
-                self.left -= 1
-                return self.left < 0
-
-        monkeypatch.setattr(deadlines, "Deadline", Life)
+        monkeypatch.setattr(deadlines, "Deadline", lives_of(count, successors=1.0))
 
     return begin
 

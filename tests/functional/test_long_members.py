@@ -12,48 +12,20 @@ from typing import Any
 import pytest
 
 from tests.functional.kit import BUCKET, deliver, event_of, items, make_zip, multiparts, objects, ok, refused
+from tests.lives import Life, lives_of
 
 MIB = 1024 * 1024
 
 
-class Lives:
-    """Each function's life: so many looks at the clock. A `Deadline` to whoever makes one."""
-
-    def __init__(self, looks: int) -> None:
-        self.looks = looks
-        self.lived = 0
-        self.whole: float | None = 1.0
-        self.over = False
-        self.seconds_left = 0.0
-
-    def __call__(self, seconds: float | None, **_: Any) -> Any:
-        self.lived += 1
-        lives, left = self, [self.looks]
-
-        class Life:
-            grace_left = None
-            seconds_left, whole, over = lives.seconds_left, lives.whole, lives.over
-
-            @property
-            def passed(self) -> bool:
-                left[0] -= 1
-                return left[0] < 0
-
-            def stop_unless_fits(self, seconds: float) -> None:
-                """Its end comes by looks, whatever takes how long."""
-
-        return Life()
-
-
 @pytest.fixture
-def lives(monkeypatch) -> Callable[[int], Lives]:
+def lives(monkeypatch) -> Callable[[int], type[Life]]:
     """`lives(50)`: from now on a function may look at the clock 50 times; members of more than 1 MiB are long."""
     from registry import deadlines
     from registry.storage import parts
     from registry.uploads import long_members
 
-    def begin(looks: int) -> Lives:
-        made = Lives(looks)
+    def begin(looks: int) -> type[Life]:
+        made = lives_of(looks, successors=1.0)
         monkeypatch.setattr(deadlines, "Deadline", made)
         monkeypatch.setattr(long_members, "_ALONE_BYTES", MIB)
         monkeypatch.setattr(parts, "PART_BYTES", 10 * MIB)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.functional.kit import deliver, event_of, make_zip, objects, ok, refused, send
+from tests.lives import lives_of
 
 
 def run(started, *, most: int) -> int:
@@ -45,28 +46,11 @@ def test_workers_that_each_get_something_done_go_on_beyond_lambdas_bound(api, st
     from registry.uploads import members as member_files
     from registry.uploads import unpacking
 
-    class OneMember:
-        """Time enough for one member."""
-
-        seconds_left = whole = None
-        over = False
-
-        def __init__(self, seconds: float | None) -> None:
-            self.looks = 0
-
-        @property
-        def passed(self) -> bool:
-            self.looks += 1
-            return self.looks > 1
-
-        def stop_unless_fits(self, seconds: float) -> None:
-            """Its end comes by looks, whatever takes how long."""
-
     members = {f"{number:02d}.bin": b"x" for number in range(20)}
     data = make_zip(members)
     upload = ok(api.start(archive={"size": len(data)}), 201)
     event = event_of(send(upload["archive"], data))
-    monkeypatch.setattr(deadlines, "Deadline", OneMember)
+    monkeypatch.setattr(deadlines, "Deadline", lives_of(1, seconds_left=None))  # time enough for one member
     monkeypatch.setattr(unpacking, "_AT_ONCE", 1)
     monkeypatch.setattr(member_files, "plan_runs", lambda members: [[member] for member in members])
     deliver(event)

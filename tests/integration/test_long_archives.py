@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.harness import MIB, World, make_zip
 from tests.integration.test_death import see_nothing_or, skip_if_alive
+from tests.lives import Life, lives_of
 
 BIG = os.urandom(20 * MIB + 5)
 TEXT = os.urandom(10 * MIB).hex().encode()
@@ -22,27 +23,6 @@ def every(last: int) -> Any:
     )
 
 
-class Life:
-    """A function that finds its time over at the n-th look at the clock; members of more than 1 MiB are long to it."""
-
-    looks = 0
-    whole: float | None = None
-    over = False
-    grace_left: float | None = None
-
-    def __init__(self, seconds: float | None, **_: Any) -> None:
-        self.left = self.looks
-        self.seconds_left = 0.0
-
-    @property
-    def passed(self) -> bool:
-        self.left -= 1
-        return self.left < 0
-
-    def stop_unless_fits(self, seconds: float) -> None:
-        """Its end comes by looks, whatever takes how long."""
-
-
 @pytest.fixture
 def lives(world: World, monkeypatch: pytest.MonkeyPatch) -> type[Life]:
     from registry import deadlines
@@ -51,12 +31,13 @@ def lives(world: World, monkeypatch: pytest.MonkeyPatch) -> type[Life]:
     from registry.uploads import long_members
 
     copying.checks_crcs()  # the probe is not among the calls that are counted
-    monkeypatch.setattr(deadlines, "Deadline", Life)
+    life = lives_of(0)
+    monkeypatch.setattr(deadlines, "Deadline", life)
     monkeypatch.setattr(long_members, "_ALONE_BYTES", MIB)
     monkeypatch.setattr(parts, "PART_BYTES", 5 * MIB)
     monkeypatch.setattr(hashing, "_RANGE_BYTES", 4 * MIB)
     monkeypatch.setattr(resuming, "_EVERY_BYTES", 4 * MIB)  # less than each life gets through
-    return Life
+    return life
 
 
 def begin(world: World, zipped: bytes) -> dict[str, Any]:
