@@ -8,16 +8,18 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from pynamodb.exceptions import UpdateError
-from registry import exports, naming, records, search, versions
+from registry import deleting, exports, naming, records, search, versions
 from registry.auth import ANYBODY
-from registry.catalog import publishing, reading
+from registry.catalog import changing, publishing, reading
 from registry.deadlines import Deadline
 from registry.errors import UnavailableError
 from registry.records import PostingRow, UploadRow, VersionRow
 from registry.schemas.direct import AddFiles
 from registry.schemas.starting import StartUpload
-from registry.storage import objects
-from registry.uploads import completing, receiving, starting, sweeping, waking, working
+from registry.storage import multiparts, objects
+from registry.uploads import completing, ending, receiving, starting, sweeping, waking, working
+
+from tests.functional import kit
 
 DAY = 86_400
 
@@ -77,6 +79,76 @@ def test_work_left_undone_beyond_the_tombstone_takes_nothing_of_the_next_attempt
     sweeping.sweep(Deadline(None))
     assert reading.get_version("alice", "m", "v1").status == "ready"
     assert [entry.key for entry in objects.list_objects("models/alice/")] == ["models/alice/m/v1/a"]
+
+
+def test_an_end_left_undone_beyond_the_tombstone_leaves_no_bytes_in_the_inbox(
+    on_moto: None, move_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = start({"a": b"1", "large.bin": bytes(40 * 2**20)})
+    arrive(old, {"a": b"1"})
+    multipart = multiparts.create_multipart(naming.inbox_key("alice", old.upload_id, 1))
+    with monkeypatch.context() as dying, pytest.raises(EndedError):
+        dying.setattr(ending, "clean_up", end_here)
+        completing.abort_upload(principal=ANYBODY, upload_id=old.upload_id)
+    move_clock(8 * DAY)
+    new = start({"a": b"new"})
+    assert new.prefix == old.prefix  # the tombstone has expired
+    arrive(new, {"a": b"new"})
+    begun = multiparts.create_multipart(naming.file_key(new.prefix, "b"))
+    sweeping.sweep(Deadline(None))
+    assert list(kit.objects()) == [naming.inbox_key("alice", new.upload_id, 0)]
+    assert begun != multipart and kit.multiparts() == [naming.file_key(new.prefix, "b")]
+    arrive(old, {"a": b"late"})  # by a URL that is still valid
+    work(new)
+    move_clock(DAY)
+    sweeping.sweep(Deadline(None))
+    assert list(kit.objects()) == ["models/alice/m/v1/a"]
+
+
+def test_an_archive_left_undone_whose_version_is_being_deleted_goes_from_the_inbox(
+    on_moto: None, move_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = kit.make_zip({"a": b"1"})
+    request = StartUpload(user_id="alice", model_id="m", version="v1", archive={"size": len(archive)})  # type: ignore[arg-type]
+    upload = starting.start_upload(principal=ANYBODY, request=request, idempotency_key=None)
+    key = naming.inbox_key("alice", upload.upload_id, naming.ARCHIVE_SLOT)
+    objects.put_object(key, archive)
+    with monkeypatch.context() as dying:
+        dying.setattr(ending, "finish", end_here)
+        dying.setattr(deleting, "finish_delete", end_here)
+        with pytest.raises(EndedError):
+            work(upload)
+        assert list(kit.objects()) == [key, "models/alice/m/v1/a"]
+        with pytest.raises(EndedError):
+            deleting.delete_model(principal=ANYBODY, user_id="alice", model_id="m", version="v1", every=False)
+        move_clock(DAY)
+        sweeping.sweep(Deadline(None))  # of the upload's row; the delete cannot be finished yet
+    move_clock(DAY)
+    sweeping.sweep(Deadline(None))
+    assert kit.objects() == {}
+
+
+def test_the_work_of_a_delete_is_not_taken_for_that_of_its_upload(on_moto: None, move_clock: Any) -> None:
+    upload = start({"a": b"1"})
+    arrive(upload, {"a": b"1"})
+    before = UploadRow.find(upload.pk)
+    assert before is not None and before.due is not None
+    work(upload)
+    changing.begin_delete(reading.get_version("alice", "m", "v1"), due=float(before.due.split("#")[0]))
+    ending.drop_work(before)  # due in the same second
+    move_clock(DAY)
+    sweeping.sweep(Deadline(None))
+    row = VersionRow.find(*records.version_key("alice", "m", "v1"))
+    assert row is not None and row.status == "gone"
+    assert kit.objects() == {}
+
+
+class EndedError(Exception):
+    """A function died here."""
+
+
+def end_here(*_: Any, **__: Any) -> None:
+    raise EndedError
 
 
 def test_a_search_that_opens_more_lists_than_a_page_may_read_still_finds_all(

@@ -14,6 +14,7 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
 from tests.functional.kit import BUCKET, CLAIM, deliver, event_of, items, ok, refused, send, sweep
+from tests.lives import lives_of
 
 MIB = 1024 * 1024
 ROW = ("V#files", "#")
@@ -287,14 +288,12 @@ def test_a_file_that_outlasts_a_run_is_gone_on_with(api, reads, monkeypatch, cap
     from registry import deadlines
     from registry.storage import hashing
 
-    from tests.functional.test_long_members import Lives
-
     data = os.urandom(70 * MIB)
     ok(api.single("long", content=data))
     ok(api.single("short"))
     monkeypatch.setattr(hashing, "_RANGE_BYTES", 10 * MIB)
     monkeypatch.setattr(hashing, "_AHEAD", 1)
-    monkeypatch.setattr(deadlines, "Deadline", Lives(4))
+    monkeypatch.setattr(deadlines, "Deadline", lives_of(4, successors=1.0))
     reads.clear()
     runs = 0
     while not is_through():
@@ -310,12 +309,10 @@ def test_a_file_that_outlasts_a_run_is_gone_on_with(api, reads, monkeypatch, cap
 def test_a_file_that_no_run_can_come_to_the_end_of_keeps_no_other_from_its_turn(api, reads, monkeypatch, caplog):
     from registry import deadlines, hashing
 
-    from tests.functional.test_long_members import Lives
-
     ok(api.single("long", content=bytes(70 * MIB)))
     ok(api.single("short"))
     monkeypatch.setattr(hashing, "can_resume", lambda: False)
-    monkeypatch.setattr(deadlines, "Deadline", Lives(3))
+    monkeypatch.setattr(deadlines, "Deadline", lives_of(3, successors=1.0))
     for _ in range(4):
         verify()
     assert reads["models/alice/short/v1/model.pkl"] >= 1

@@ -804,7 +804,8 @@ def test_policies_are_enough_for_archives_that_outlast_a_function(
     from registry import deadlines
     from registry.uploads import long_members, sharing
 
-    from tests.functional.test_long_members import Lives, content
+    from tests.functional.test_long_members import content
+    from tests.lives import lives_of
 
     monkeypatch.setattr(sharing, "_SHARE_BYTES", 1)
     monkeypatch.setattr(long_members, "_ALONE_BYTES", MIB)
@@ -819,7 +820,7 @@ def test_policies_are_enough_for_archives_that_outlast_a_function(
         upload = recorder.http("start_upload", 201, json_body={**NEW, **announced})
         event = put(upload, "archive", data)
         with monkeypatch.context() as patch:
-            patch.setattr(deadlines, "Deadline", Lives(60))
+            patch.setattr(deadlines, "Deadline", lives_of(60, successors=1.0))
             recorder.event("receive_upload", event)
             if version == "v2":
                 recorder.event(*recorder.started.pop(0))

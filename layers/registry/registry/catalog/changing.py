@@ -47,7 +47,7 @@ def begin_delete(row: VersionRow, *, due: float, for_good: bool = False) -> Work
     """The version turns invisible, and what is left to do is on record, also whether the objects' earlier versions go
     (`for_good`). None if it was no longer there."""
     work = WorkRow(
-        *records.work_key(row.upload_id, due),
+        *records.work_key(row.upload_id, due, "delete"),
         kind="delete",
         upload_id=row.upload_id,
         user_id=row.user_id,

@@ -139,7 +139,7 @@ def archive_key(row: VersionRow) -> str:
 def work_row(row: VersionRow) -> WorkRow:
     """What has the sweep drop a version's ZIP, and all that was written for it, when it has expired."""
     return WorkRow(
-        *records.work_key(row.upload_id, time.time() + get_settings().archive_expires_seconds),
+        *records.work_key(row.upload_id, time.time() + get_settings().archive_expires_seconds, "archive"),
         kind="archive",
         upload_id=row.upload_id,
         user_id=row.user_id,

@@ -36,9 +36,10 @@ def token_pk(token: str) -> str:
     return f"T#{hashlib.sha256(token.encode()).hexdigest()}"
 
 
-def work_key(upload_id: str, due: float) -> tuple[str, str]:
-    """The key of a WorkRow that is due at a time in seconds since 1970."""
-    return f"WK#{int(upload_id[-2:], 16) % WORK_SHARDS}", f"{int(due):012d}#{upload_id}"
+def work_key(upload_id: str, due: float, of: str = "") -> tuple[str, str]:
+    """The key of a WorkRow that is due at a time in seconds since 1970. `of` tells what is not the upload's own (a
+    delete, an archive) from what is, and may be due in the same second."""
+    return f"WK#{int(upload_id[-2:], 16) % WORK_SHARDS}", f"{int(due):012d}#{upload_id}{of and '#'}{of}"
 
 
 def now_text() -> str:

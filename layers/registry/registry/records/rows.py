@@ -19,7 +19,7 @@
 | ArchiveRow     | Z#upload_id        | #                        | who builds a version's ZIP                  |
 | TokenRow       | T#sha256           | #                        | a registry token: whose, and what it allows |
 | TokenPlaceRow  | TK#user            | number of the place      | one of the user's 100 places for tokens     |
-| WorkRow        | WK#shard           | due#upload_id            | what the sweep has to look at, and when     |
+| WorkRow        | WK#shard           | due#upload_id[#of]       | what the sweep has to look at, and when     |
 | CheckRow       | V#files            | #                        | how far the check of all files is           |
 
 `expires` is DynamoDB's TTL: seconds since 1970. Readers never count on it having come true.

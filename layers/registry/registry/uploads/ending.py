@@ -37,14 +37,17 @@ def end_if_dead(upload: UploadRow) -> bool:
     return fail(upload, code="interrupted", detail="The upload was interrupted before all of it was stored")
 
 
-def clean_up(upload: UploadRow) -> None:
+def clean_up(upload: UploadRow, *, inbox_only: bool = False) -> None:
     """Takes away all that a failed or aborted upload wrote, and has it looked at once more when no worker of it can
-    live and no URL of it can be valid."""
+    live and no URL of it can be valid. `inbox_only`: what lies where its files would lie is not its own."""
     # By name: not every store lists what is begun below a prefix (MinIO does not).
     for slot, multipart in specs.iter_multiparts(upload):
         multiparts.abort_multipart(naming.inbox_key(upload.user_id, upload.upload_id, slot), multipart)
     abort_members(upload)
-    _delete_attempt(upload.user_id, upload.upload_id, upload.prefix)
+    if inbox_only:
+        _empty_inbox(upload.user_id, upload.upload_id)
+    else:
+        _delete_attempt(upload.user_id, upload.upload_id, upload.prefix)
     changing.delete_files(upload.upload_id)
     reschedule(upload, kind="purge", due=time.time() + _purge_after())
 
@@ -64,9 +67,8 @@ def finish(upload: UploadRow, version: VersionRow, stored: list[StoredFile]) -> 
         if any("-" in file.etag for file in stored):  # it went in parts, perhaps by the second multipart that was begun
             multiparts.abort_prefix(version.prefix)
         drop_work(upload)
-        return
-    _empty_inbox(upload.user_id, upload.upload_id)
-    reschedule(upload, kind="purge", due=time.time() + _purge_after())
+    else:
+        _leave_inbox(upload)
 
 
 def finish_again(upload: UploadRow) -> None:
@@ -74,8 +76,10 @@ def finish_again(upload: UploadRow) -> None:
     version = VersionRow.find(*records.version_key(upload.user_id, upload.model_id, upload.version))
     if version is not None and version.upload_id == upload.upload_id and version.status == "ready":
         finish(upload, version, list(reading.iter_files(version)))
-    else:
+    elif upload.kind == "form":
         drop_work(upload)
+    else:
+        _leave_inbox(upload)
 
 
 def purge(work: WorkRow) -> None:
@@ -99,6 +103,11 @@ def _empty_inbox(user_id: str, upload_id: str) -> None:
     inbox = naming.inbox_prefix(user_id, upload_id)
     multiparts.abort_prefix(inbox)
     objects.delete_prefix(inbox)
+
+
+def _leave_inbox(upload: UploadRow) -> None:
+    _empty_inbox(upload.user_id, upload.upload_id)
+    reschedule(upload, kind="purge", due=time.time() + _purge_after())
 
 
 def _delete_attempt(user_id: str, upload_id: str, prefix: str) -> None:

@@ -64,10 +64,7 @@ def _look_at_upload(upload: UploadRow, work: WorkRow) -> None:
     if upload.status == "ready":
         ending.finish_again(upload)
     elif upload.status not in OPEN:
-        if reserving.prefix_is_anothers(work):
-            ending.drop_work(upload)
-        else:
-            ending.clean_up(upload)
+        ending.clean_up(upload, inbox_only=reserving.prefix_is_anothers(work))
     elif upload.expires_at < time.time():
         ending.fail(upload, code="expired", detail="The upload was not completed in time", status="aborted")
     elif not ending.end_if_dead(upload):
