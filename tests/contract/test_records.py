@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import botocore.session
 import pytest
 from botocore.exceptions import ClientError
+from botocore.parsers import JSONParser
 from pynamodb.exceptions import PutError, PynamoDBException, TransactWriteError, UpdateError
 from registry import records
 from registry.errors import UnavailableError
@@ -316,6 +318,45 @@ def test_row_keeps_what_it_is_given(user_id: str) -> None:
     assert found.primary is None
     assert found.active is True
     assert found.rev == 0
+
+
+def test_what_is_read_is_what_botocores_own_parser_reads(user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value, of whatever type, is not walked through on its way; and errors are what they were."""
+    pk, table = f"A#{user_id}", get_settings().table
+    row = VersionRow(pk, "1", status="ready", user_id="é", model_id="m", version="v1", upload_id="0", prefix="p/")
+    row.fields, row.active, row.total_size = {"name": "ü" * 9}, False, 2**53 + 1
+    records.save_all([row, records.ProgressRow(pk, "2", stored={"0": "1"}, done={1, 2})])
+    keys = [{"pk": {"S": pk}, "sk": {"S": sk}} for sk in ("1", "2", "3")]
+    by_pk = {"KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": {":pk": {"S": pk}}}
+    asked: list[tuple[str, dict[str, Any]]] = [
+        *(("get_item", {"TableName": table, "Key": key}) for key in keys),
+        ("query", {"TableName": table, **by_pk, "Limit": 1, "ReturnConsumedCapacity": "TOTAL"}),
+        ("query", {"TableName": table, **by_pk, "Select": "COUNT"}),
+        ("batch_get_item", {"RequestItems": {table: {"Keys": keys}}}),
+    ]
+    ours = Row._get_connection().connection.client
+    own = botocore.session.get_session().create_client(
+        "dynamodb", ours.meta.region_name, endpoint_url=ours.meta.endpoint_url
+    )
+    walked: list[str] = []
+    parse = JSONParser._handle_structure
+
+    def note(parser: Any, shape: Any, value: Any) -> Any:
+        walked.append(shape.name)
+        return parse(parser, shape, value)
+
+    monkeypatch.setattr(JSONParser, "_handle_structure", note)
+    for operation, request in asked:
+        read = [getattr(client, operation)(**request) for client in (own, ours)]
+        answers = [{name: value for name, value in each.items() if name != "ResponseMetadata"} for each in read]
+        assert answers[0] == answers[1], operation
+        assert read[1]["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert "AttributeValue" in walked
+    walked.clear()
+    assert [found.sk for found in Row.query(pk, consistent_read=True)] == ["1", "2"]
+    assert walked.count("AttributeValue") == 0
+    with pytest.raises(ClientError, match="ResourceNotFoundException"):
+        ours.get_item(TableName="no-such-table", Key=keys[0])
 
 
 def test_sets_and_maps_are_changed_by_element(user_id: str) -> None:

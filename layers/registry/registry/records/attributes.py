@@ -9,6 +9,15 @@ from pynamodb.attributes import Attribute, JSONAttribute
 from pynamodb.constants import MAP, STRING
 
 
+def read_plainly(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """For botocore's event `before-parse` of what reads rows: the answer is the JSON that came. Its own parser walks
+    through every value by the API's description, which changes none but binary ones; there are none of these here, and
+    it took a quarter of a search's processor time."""
+    if response_dict["status_code"] == 200:
+        customized_response_dict.update(json.loads(response_dict["body"]))
+        response_dict["body"] = b""
+
+
 class JsonAttribute(JSONAttribute):
     """JSON as UTF-8: as long in the row as its bounds say."""
 

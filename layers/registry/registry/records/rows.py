@@ -40,7 +40,7 @@ from pynamodb.connection.table import TableConnection
 from pynamodb.expressions.condition import Condition as Condition
 from pynamodb.models import Model
 
-from registry.records.attributes import JsonAttribute, TextsAttribute
+from registry.records.attributes import JsonAttribute, TextsAttribute, read_plainly
 from registry.settings import get_settings
 
 R = TypeVar("R", bound="Row")
@@ -71,7 +71,15 @@ class Row(Model):
 
     @classmethod
     def _get_connection(cls) -> TableConnection:
-        return super()._get_connection() if cls is Row else Row._get_connection()
+        if cls is not Row:
+            return Row._get_connection()
+        before = cls._connection
+        connection = super()._get_connection()
+        if connection is not before:
+            events = connection.connection.client.meta.events
+            for read in ("GetItem", "Query", "BatchGetItem"):
+                events.register(f"before-parse.dynamodb.{read}", read_plainly, unique_id=read)
+        return connection
 
     @classmethod
     def find(cls: type[R], pk: str, sk: str = "#") -> R | None:

@@ -17,7 +17,7 @@ M = TypeVar("M", bound=BaseModel)
 _MAX_JSON_BYTES = 5 * MIB  # 5,000 files with paths of 900 bytes
 
 
-def read_principal(request: Request) -> Principal:
+async def read_principal(request: Request) -> Principal:
     """Who calls, as the authorizer says; no header of the client's own is believed."""
     if get_settings().authentication == "off":
         return ANYBODY
