@@ -39,7 +39,7 @@ class Case:
 def cases(sizes: str) -> list[Case]:
     """The versions of a run. What a large file costs is the same whatever its size: the goal of 1 % is set for files of
     1 GB, and held here against files of 100 MB."""
-    large, count = {"tiny": (8_000_000, 12), "small": (50_000_000, 40), "full": (100_000_000, 100)}[sizes]
+    large, count = {"tiny": (8_000_000, 12), "small": (25_000_000, 20), "full": (100_000_000, 40)}[sizes]
     return [
         Case(f"10 files of {large / 1e6:.0f} MB", 10, large, 0.01 if sizes == "full" else None),
         Case(f"{count} files of 5 MiB", count, 5 * _MIB, 0.15),

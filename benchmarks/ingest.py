@@ -50,8 +50,8 @@ class Case:
 
 def cases(sizes: str, size: int | None, files: int | None) -> list[Case]:
     """The archives of a run."""
-    size = size or {"tiny": 32_000_000, "small": 64_000_000, "full": 256_000_000}[sizes]
-    small = files or {"tiny": 100, "small": 200, "full": 1_000}[sizes]
+    size = size or {"tiny": 32_000_000, "small": 64_000_000, "full": 192_000_000}[sizes]
+    small = files or {"tiny": 100, "small": 100, "full": 500}[sizes]
     return [
         Case(f"deflated weights, {size / 1e6:.0f} MB in 4 files", size, 4, deflated=True),
         Case(f"stored weights, {size / 1e6:.0f} MB in 4 files", size, 4, deflated=False),

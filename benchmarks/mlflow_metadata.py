@@ -39,7 +39,7 @@ from benchmarks.results import OURS, Result
 from tests.end_to_end.running import Server, running
 
 SIZES = {"tiny": (300,), "small": (1_000,), "full": (1_000, 12_000)}
-ROUNDS, CALLS = {"tiny": 2, "small": 5, "full": 5}, {"tiny": 2, "small": 10, "full": 10}
+ROUNDS, CALLS = {"tiny": 2, "small": 5, "full": 5}, {"tiny": 2, "small": 7, "full": 7}
 GOAL = 2.0
 THEIRS = "MLflow"
 FILL = """

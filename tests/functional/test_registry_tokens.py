@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -431,6 +432,17 @@ def test_a_use_that_cannot_be_noted_refuses_nobody(
     assert [vars(each)["token_id"] for each in caplog.records if each.message == "token_use_not_noted"] == [
         made["token_id"]
     ]
+
+
+def test_a_use_whose_note_hangs_keeps_nobody_waiting(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    from registry import records, tokens
+
+    token, go_on, ended = front.make()["token"], threading.Event(), list[bool]()
+    monkeypatch.setattr(records, "update_if", lambda *_: ended.append(go_on.wait(60)))
+    monkeypatch.setattr(tokens, "_NOTING_SECONDS", 0.01)
+    assert front.policy(f"Bearer {token}")["principalId"] == "alice"
+    assert not ended
+    go_on.set()
 
 
 @pytest.mark.case("N12")

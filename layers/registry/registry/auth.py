@@ -66,11 +66,9 @@ class Rights:
         if refusal is not None:
             raise refusal
 
-    def seen(self, action: Role = "read", *, role: Role | None = None) -> Callable[[str], bool] | None:
-        """Which models of the namespace they may do this with; None: with each."""
-        if self.holds(role or action) and self.principal.models is None:
-            return None
-        return lambda model_id: self.may(action, model_id, role=role)
+    def seen(self) -> Callable[[str], bool] | None:
+        """Which models of the namespace they may read; None: each."""
+        return (lambda model_id: self.may("read", model_id)) if self.limited else None
 
     def _refusal_of_token(self, action: Role, model_id: str | None) -> ForbiddenError | None:
         principal = self.principal

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
+import threading
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
@@ -32,6 +33,7 @@ USE_NOTED_SECONDS = 3_600
 _PREFIX = "mk_"
 _TOKEN = re.compile(r"mk_[A-Za-z0-9_-]{43}")  # 32 bytes in base64url
 _TRIES = 8
+_NOTING_SECONDS = 1  # beyond which a request does not wait for the note that its token was used
 
 
 def authenticate(token: str) -> Principal:
@@ -155,16 +157,22 @@ def _take(user_id: str, number: str, before: TokenPlaceRow | None, row: TokenRow
 
 
 def _note_use(row: TokenRow, now: float) -> None:
-    """Once an hour. The condition keeps a token that was revoked meanwhile from coming back as half a row; no fault
-    refuses a token that is good."""
+    """Once an hour. The condition keeps a token that was revoked meanwhile from coming back as half a row. No fault
+    refuses a token that is good, and none keeps its bearer waiting: what hangs is left to itself."""
     last = TokenRow.last_used
     if row.last_used is not None and row.last_used > now - USE_NOTED_SECONDS:
         return
-    try:
-        due = last.does_not_exist() | (last <= int(now) - USE_NOTED_SECONDS)
-        records.update_if(row, [last.set(int(now))], TokenRow.pk.exists() & due)
-    except Exception:  # noqa: BLE001
-        get_logger().warning("token_use_not_noted", token_id=row.token_id, exc_info=True)
+
+    def note() -> None:
+        try:
+            due = last.does_not_exist() | (last <= int(now) - USE_NOTED_SECONDS)
+            records.update_if(row, [last.set(int(now))], TokenRow.pk.exists() & due)
+        except Exception:  # noqa: BLE001
+            get_logger().warning("token_use_not_noted", token_id=row.token_id, exc_info=True)
+
+    noting = threading.Thread(target=note, daemon=True)
+    noting.start()
+    noting.join(_NOTING_SECONDS)
 
 
 def _show(row: TokenRow) -> Token:
